@@ -1,0 +1,184 @@
+//! What the configuration file may say, key by key. Unknown keys are refused; defaults are in `mod.rs`.
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where alerts come in.
+    #[serde(default)]
+    pub listen: RawListen,
+    /// Who alerts come from, outside.
+    #[serde(default)]
+    pub sender: RawSender,
+    /// Who gets alerts.
+    #[serde(default)]
+    pub recipient: Vec<RawRecipient>,
+    /// Where sealed messages go.
+    #[serde(default)]
+    pub relay: Vec<RawRelay>,
+    /// Where sealed messages wait.
+    #[serde(default)]
+    pub spool: RawSpool,
+    /// Where the relay's own key and its numbers are kept.
+    #[serde(default)]
+    pub state: RawState,
+    /// The local control socket.
+    #[serde(default)]
+    pub control: RawControl,
+    /// What is logged.
+    #[serde(default)]
+    pub log: RawLog,
+}
+
+/// `[listen]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawListen {
+    pub addresses: Option<OneOrMore>,
+    pub networks: Option<OneOrMore>,
+    pub sessions: Option<usize>,
+    pub message_size: Option<Text>,
+    pub memory: Option<Text>,
+    pub command_timeout: Option<Text>,
+    pub message_timeout: Option<Text>,
+    pub early_dot_wait: Option<Text>,
+}
+
+/// `[sender]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawSender {
+    pub address: Option<String>,
+    pub envelope: Option<String>,
+    pub subject: Option<String>,
+}
+
+/// `[[recipient]]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecipient {
+    pub address: Option<String>,
+    pub certificate: Option<OneOrMore>,
+    pub fingerprint: Option<OneOrMore>,
+    pub default: Option<bool>,
+    pub accept: Option<Vec<RawAccept>>,
+    pub format: Option<RawFormat>,
+    pub on_expired: Option<RawOnExpired>,
+    pub seipd: Option<RawSeipd>,
+}
+
+/// One table of `accept`: all its keys must hold.
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawAccept {
+    pub recipient: Option<String>,
+}
+
+/// `format`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawFormat {
+    PgpMime,
+}
+
+/// `on_expired`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawOnExpired {
+    SealAndWarn,
+    Notice,
+}
+
+/// `seipd`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawSeipd {
+    V1,
+    V2,
+}
+
+/// `[[relay]]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawRelay {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub tls: Option<RawTls>,
+    pub username: Option<String>,
+    pub password_file: Option<String>,
+    pub ca_file: Option<String>,
+    pub pins: Option<OneOrMore>,
+    pub ehlo: Option<String>,
+    pub connections: Option<usize>,
+}
+
+/// `tls`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawTls {
+    Starttls,
+    Implicit,
+}
+
+/// `[spool]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawSpool {
+    pub directory: Option<String>,
+    pub lifetime: Option<Text>,
+}
+
+/// `[state]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawState {
+    pub directory: Option<String>,
+}
+
+/// `[control]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawControl {
+    pub socket: Option<String>,
+}
+
+/// `[log]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawLog {
+    pub level: Option<RawLevel>,
+}
+
+/// `level`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawLevel {
+    Crit,
+    Warning,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// A duration or a size, as text with its unit: `"300ms"`, `"16MiB"`.
+pub type Text = String;
+
+/// One text or a list of texts. A variable holds one text, in which commas separate.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    /// The texts.
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+            Self::More(texts) => texts,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What MAIL and RCPT carry, configured addresses, and the names of spool entries.
+//!
+//! Guarantees: an [`Address`] is a mailbox that can stand in an envelope and a header as it is; a [`QueueId`] is safe
+//! as a file name. A [`Path`] is only what a client said: an attacker controls every octet of it, so it chooses among
+//! configured recipients and travels inside the sealed part, and never becomes an address we send to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A configured mailbox, `local@domain`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Address(lettre::Address);
+
+/// A text that is no `local@domain`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a mail address")]
+pub struct AddressError(String);
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || AddressError(text.to_owned());
+        let address: lettre::Address = text.parse().map_err(|_| refuse())?;
+        // A leading dash would be an option to any program that is handed the address; SMTPUTF8 is never asked for.
+        if text.starts_with('-') || !text.is_ascii() { Err(refuse()) } else { Ok(Self(address)) }
+    }
+}
+
+impl Address {
+    /// The part behind the `@`.
+    pub fn domain(&self) -> &str {
+        self.0.domain()
+    }
+
+    /// `local@domain`.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref()
+    }
+
+    /// The same for the message builder.
+    pub(crate) fn to_lettre(&self) -> lettre::Address {
+        self.0.clone()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A reverse-path or forward-path as a client wrote it: the text between `<` and `>`, octets that are not printable
+/// ASCII written `\xNN`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Path {
+    text: String,
+    readable: bool,
+}
+
+impl Path {
+    /// `octets` stood where a path is expected; `readable` says whether they were one.
+    pub fn new(octets: &[u8], readable: bool) -> Self {
+        Self { text: printable(octets), readable }
+    }
+
+    /// As the client wrote it, printable.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it could be read as a path. Unreadable ones are accepted all the same (OSSEC abandons the whole mail
+    /// when one address is refused) and noted inside the sealed message.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// Whether this names `address`. Local parts are compared without regard to case, as every IDS's operator expects.
+    pub fn names(&self, address: &str) -> bool {
+        self.readable && self.text.eq_ignore_ascii_case(address)
+    }
+}
+
+/// One mail transaction's envelope, as the client gave it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Envelope {
+    /// MAIL's path; `None` is the null reverse-path `<>`.
+    pub reverse_path: Option<Path>,
+    /// RCPT's paths, without repetitions.
+    pub forward_paths: Vec<Path>,
+}
+
+impl Envelope {
+    /// Adds a forward-path; the same one twice counts once.
+    pub fn add(&mut self, path: Path) {
+        if !self.forward_paths.iter().any(|known| known.text.eq_ignore_ascii_case(&path.text)) {
+            self.forward_paths.push(path);
+        }
+    }
+}
+
+/// Octets as printable ASCII: whatever is not, and the backslash, is written `\xNN`.
+pub fn printable(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(octets.len());
+    for &octet in octets {
+        match octet {
+            b' '..=b'~' if octet != b'\\' => text.push(octet as char),
+            _ => text.push_str(&format!("\\x{octet:02x}")),
+        }
+    }
+    text
+}
+
+/// `N` random octets.
+///
+/// # Panics
+/// If the kernel has no randomness to give: nothing can be sealed then either.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut octets = [0; N];
+    getrandom::fill(&mut octets).expect("getrandom(2) does not fail once the kernel has booted");
+    octets
+}
+
+/// Lower-case hexadecimal digits of `octets`.
+pub fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// The name of a spool entry: 19 characters of `0-9A-F`, the arrival time in microseconds first, so names sort by age.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(String);
+
+impl QueueId {
+    /// A new name for an entry that arrived at `arrival`.
+    pub fn new(arrival: SystemTime) -> Self {
+        let micros = arrival.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_micros());
+        let [a, b, c] = random();
+        Self(format!("{:013X}{a:02X}{b:02X}{c:02X}", micros & 0xF_FFFF_FFFF_FFFF))
+    }
+
+    /// As it stands in a file name and in every log line about the entry.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for QueueId {
+    type Err = ();
+
+    /// Takes only what [`QueueId::new`] could have made, so a foreign file name is never one.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let fits = text.len() == 19 && text.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
+        if fits { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn an_address_without_a_domain_or_with_a_leading_dash_is_refused() {
+        assert!("root".parse::<Address>().is_err());
+        assert!("-oQ/tmp@example.org".parse::<Address>().is_err());
+        assert!("admin@example.org".parse::<Address>().is_ok());
+    }
+
+    #[test]
+    fn the_same_forward_path_twice_counts_once() {
+        let mut envelope = Envelope::default();
+        envelope.add(Path::new(b"root@localhost", true));
+        envelope.add(Path::new(b"Root@LOCALHOST", true));
+        assert_eq!(envelope.forward_paths.len(), 1);
+    }
+
+    #[test]
+    fn queue_ids_sort_by_arrival_and_read_back() {
+        let early = QueueId::new(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let late = QueueId::new(UNIX_EPOCH + Duration::from_secs(1_900_000_000));
+        assert!(early < late);
+        assert_eq!(early.as_str().parse(), Ok(early.clone()));
+        assert!("../../etc/passwd".parse::<QueueId>().is_err());
+        assert!(format!("{early}.state").parse::<QueueId>().is_err());
+    }
+
+    #[test]
+    fn control_octets_and_the_backslash_print_as_escapes() {
+        assert_eq!(printable(b"a\x1b[31m\\\xff"), "a\\x1b[31m\\x5c\\xff");
+    }
+}

@@ -1,0 +1,170 @@
+//! What the daemon remembers of each waiting entry: a small record, never its content.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::Header;
+use crate::envelope::QueueId;
+
+/// The longest back-off there is. A next attempt further ahead means that the clock jumped: it is due now.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
+
+/// What is kept in `ID.state`: a hint, not synced. An old one means an attempt too early, no more.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Attempts so far.
+    pub count: u32,
+    /// Seconds since 1970; 0 is now.
+    pub next: u64,
+    /// What the relay host said last, or what went wrong.
+    pub last_reply: String,
+}
+
+/// One waiting entry.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Who gets it.
+    pub recipient: Arc<str>,
+    /// Octets of the message.
+    pub size: u64,
+    /// When the alert arrived.
+    pub arrival: SystemTime,
+    /// What was tried.
+    pub attempts: Attempts,
+    due: SystemTime,
+    claimed: bool,
+}
+
+/// The waiting entries, by name and by when they are due.
+#[derive(Default)]
+pub struct Index {
+    waiting: BTreeMap<QueueId, Waiting>,
+    due: BTreeSet<(SystemTime, QueueId)>,
+    /// One text for each recipient, however many entries it has.
+    recipients: BTreeSet<Arc<str>>,
+}
+
+impl Index {
+    pub fn add(&mut self, id: QueueId, header: &Header, attempts: Attempts) {
+        let recipient: Arc<str> = header.recipient.as_str().into();
+        let recipient = self.recipients.get(&recipient).cloned().unwrap_or(recipient);
+        self.recipients.insert(Arc::clone(&recipient));
+        let due = SystemTime::UNIX_EPOCH + Duration::from_secs(attempts.next);
+        self.due.insert((due, id.clone()));
+        let (size, arrival) = (header.size, header.arrival);
+        self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
+    }
+
+    /// Takes the entry that has been due longest. It is not offered again until [`Index::release`].
+    pub fn claim(&mut self, now: SystemTime) -> Option<(QueueId, Waiting)> {
+        let too_far = |due: &SystemTime| due.duration_since(now).is_ok_and(|ahead| ahead > LONGEST_BACKOFF);
+        let next = match self.due.last() {
+            Some((due, _)) if too_far(due) => self.due.pop_last(),
+            _ if self.due.first().is_some_and(|(due, _)| *due <= now) => self.due.pop_first(),
+            _ => None,
+        };
+        let (_, id) = next?;
+        let waiting = self.waiting.get_mut(&id)?;
+        waiting.claimed = true;
+        Some((id, waiting.clone()))
+    }
+
+    /// Offers a claimed entry again, at `due`.
+    pub fn release(&mut self, id: &QueueId, due: SystemTime, attempts: Option<Attempts>) {
+        if let Some(waiting) = self.waiting.get_mut(id) {
+            waiting.claimed = false;
+            waiting.due = due;
+            waiting.attempts = attempts.unwrap_or_else(|| waiting.attempts.clone());
+            self.due.insert((due, id.clone()));
+        }
+    }
+
+    pub fn remove(&mut self, id: &QueueId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(id)?;
+        self.due.remove(&(waiting.due, id.clone()));
+        Some(waiting)
+    }
+
+    /// Makes every entry that nobody has claimed due now.
+    pub fn flush(&mut self) {
+        self.due.clear();
+        for (id, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed) {
+            waiting.due = SystemTime::UNIX_EPOCH;
+            self.due.insert((waiting.due, id.clone()));
+        }
+    }
+
+    pub fn next_due(&self) -> Option<SystemTime> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn oldest(&self) -> Option<SystemTime> {
+        self.waiting.first_key_value().map(|(_, waiting)| waiting.arrival)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&QueueId, &Waiting)> {
+        self.waiting.iter()
+    }
+}
+
+impl Waiting {
+    /// Whether a delivery has it in hand.
+    pub fn is_claimed(&self) -> bool {
+        self.claimed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::entry::tests::sample;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    fn index_of(next: &[u64]) -> Index {
+        let mut index = Index::default();
+        for (nth, next) in (1..).zip(next) {
+            let attempts = Attempts { next: 1_800_000_000 + next, ..Attempts::default() };
+            index.add(QueueId::new(at(nth)), &sample("a@b", nth, b""), attempts);
+        }
+        index
+    }
+
+    #[test]
+    fn an_entry_is_claimed_once_and_only_when_due() {
+        let mut index = index_of(&[100]);
+        assert!(index.claim(at(99)).is_none());
+        let (id, _) = index.claim(at(100)).expect("due");
+        assert!(index.claim(at(100)).is_none());
+        index.release(&id, at(200), None);
+        assert!(index.claim(at(150)).is_none());
+        assert!(index.claim(at(200)).is_some());
+    }
+
+    #[test]
+    fn an_attempt_further_ahead_than_any_back_off_is_due_now() {
+        let year = 365 * 24 * 3600;
+        let mut index = index_of(&[10, year]);
+        assert!(index.claim(at(0)).is_some(), "the clock jumped back a year");
+        assert!(index.claim(at(0)).is_none());
+    }
+
+    #[test]
+    fn flush_offers_all_but_what_is_under_way() {
+        let mut index = index_of(&[0, 500, 600]);
+        index.claim(at(0)).expect("due");
+        index.flush();
+        assert!(index.claim(at(0)).is_some());
+        assert!(index.claim(at(0)).is_some());
+        assert!(index.claim(at(0)).is_none());
+    }
+}

@@ -1,0 +1,491 @@
+//! The spool: sealed messages on disk, each a file, until a relay host has taken them.
+//!
+//! | where | means | who moves it on | what a crash leaves |
+//! | --- | --- | --- | --- |
+//! | `incoming/ID` | being written | [`Spool::store`] | a fragment: removed at start, it was never acknowledged |
+//! | `queue/ID` | ours | deliver | itself; picked up at start |
+//! | `queue/ID.state` | attempts, next attempt, last reply; a hint, not synced | deliver | maybe an old one: an attempt too early |
+//! | `held/ID` | held by the operator | operator | itself |
+//! | `failed/ID` (+ `.state`) | refused for good or expired | operator | itself |
+//! | `damaged/ID` | its checksum is wrong | operator | itself; never sent, never deleted |
+//!
+//! Guarantees: when [`Spool::store`] returns, every entry it was given is durable, and before that none is offered to
+//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::fail`] or
+//! damage, which keep the file. One process holds the spool (`lock`).
+//!
+//! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported.
+
+mod durable;
+mod entry;
+mod index;
+mod numbers;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+pub use durable::{Directory, replace};
+pub use entry::{EntryError, Header};
+pub use index::{Attempts, LONGEST_BACKOFF, Waiting};
+pub use numbers::{Number, Numbers};
+
+use crate::envelope::QueueId;
+use crate::maillog;
+use index::Index;
+
+/// Why the spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Another process holds it.
+    #[error("the spool {0} is in use by another process")]
+    InUse(PathBuf),
+    /// A directory or file cannot be made or read.
+    #[error("cannot use the spool {path}: {source}")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The record of numbers cannot be used.
+    #[error("cannot use the record of sequence numbers in {path}: {source}")]
+    Numbers {
+        /// The state directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl SpoolError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::InUse(_) => "Is `sealrelay run` already running? `sealrelay status` asks it.".to_owned(),
+            Self::Unusable { path, .. } => {
+                format!("The service's user must own {} and the disk must have room.", path.display())
+            }
+            Self::Numbers { path, .. } => format!(
+                "The service's user must own {}. If numbers.json is damaged, move it away: a new epoch begins.",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// A sealed message to be stored.
+pub struct NewEntry<'a> {
+    /// Its header; the number in it is that of `number`.
+    pub header: Header,
+    /// The finished message.
+    pub message: Vec<u8>,
+    /// The number it carries, if it carries one.
+    pub number: Option<Number<'a>>,
+}
+
+/// One line of a listing.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub queue_id: String,
+    /// `queue`, `held`, `failed` or `damaged`; `active` for what a delivery has in hand.
+    pub queue_name: String,
+    /// Seconds since 1970.
+    pub arrival_time: u64,
+    /// Octets of the message.
+    pub message_size: u64,
+    /// MAIL FROM.
+    pub sender: String,
+    /// Who gets it.
+    pub recipient: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Seconds since 1970 of the next attempt; 0 is now.
+    pub next_attempt: u64,
+    /// What the relay host said last, or what went wrong.
+    pub delay_reason: String,
+}
+
+/// How much lies where.
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+pub struct Totals {
+    /// Waiting to be sent.
+    pub queued: usize,
+    /// Arrival of the oldest one waiting, seconds since 1970.
+    pub oldest: Option<u64>,
+    /// In `held/`.
+    pub held: usize,
+    /// In `failed/`.
+    pub failed: usize,
+    /// In `damaged/`.
+    pub damaged: usize,
+}
+
+/// The spool of this process.
+pub struct Spool {
+    root: PathBuf,
+    incoming: Directory,
+    queue: Directory,
+    held: Directory,
+    failed: Directory,
+    damaged: Directory,
+    index: Mutex<Index>,
+    numbers: Numbers,
+    /// Something was unlinked from `queue/` and is not synced yet.
+    unsynced: AtomicBool,
+    /// Sent entries whose file could not be removed; never offered again by this process.
+    sent: Mutex<Vec<(QueueId, Header)>>,
+    changed: Notify,
+    _lock: File,
+}
+
+impl Spool {
+    /// Takes hold of the spool in `root` and reads what lies there; `state` keeps the numbers.
+    ///
+    /// # Errors
+    /// It is in use, or cannot be used.
+    pub fn open(root: &Path, state: &Path) -> Result<Self, SpoolError> {
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SpoolError::Unusable { path, source }
+        };
+        let open = |name: &str| Directory::open(root.join(name)).map_err(unusable(&root.join(name)));
+        let [incoming, queue, held] = [open("incoming")?, open("queue")?, open("held")?];
+        let [failed, damaged] = [open("failed")?, open("damaged")?];
+        let lock = take_lock(root)?;
+        clear_fragments(&incoming).map_err(unusable(incoming.path()))?;
+        let (index, spooled) = read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
+        let carried = spooled.iter().map(|(epoch, recipient, number)| (epoch.as_str(), recipient.as_str(), *number));
+        let numbers =
+            Numbers::open(state, carried).map_err(|source| SpoolError::Numbers { path: state.into(), source })?;
+        Ok(Self {
+            root: root.into(),
+            incoming,
+            queue,
+            held,
+            failed,
+            damaged,
+            index: Mutex::new(index),
+            numbers,
+            unsynced: AtomicBool::new(false),
+            sent: Mutex::default(),
+            changed: Notify::new(),
+            _lock: lock,
+        })
+    }
+
+    /// The sequence numbers.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// Stores all `entries` or none. When it returns `Ok` they are ours.
+    ///
+    /// # Errors
+    /// The disk refuses; then nothing is offered to deliver, and the numbers become unused ones.
+    pub fn store(&self, entries: Vec<NewEntry<'_>>) -> io::Result<Vec<QueueId>> {
+        let named: Vec<_> = entries.into_iter().map(|entry| (QueueId::new(entry.header.arrival), entry)).collect();
+        let stored = self.write(&named).and_then(|()| {
+            named.iter().try_for_each(|(id, _)| fs::rename(self.incoming.file(id.as_str()), self.queue.file(id.as_str())))
+        });
+        // The renames live in the directory: without this sync a power cut could undo them after our 250.
+        if let Err(error) = stored.and_then(|()| self.queue.sync()) {
+            for (id, _) in &named {
+                let _ = fs::remove_file(self.incoming.file(id.as_str()));
+                let _ = fs::remove_file(self.queue.file(id.as_str()));
+            }
+            return Err(error);
+        }
+        // Responsibility taken: from here on the alert is ours, and 250 may be said.
+        let mut ids = Vec::with_capacity(named.len());
+        let mut index = self.index();
+        for (id, entry) in named {
+            index.add(id.clone(), &entry.header, Attempts::default());
+            entry.number.into_iter().for_each(Number::stored);
+            ids.push(id);
+        }
+        drop(index);
+        self.changed.notify_one();
+        Ok(ids)
+    }
+
+    fn write(&self, named: &[(QueueId, NewEntry<'_>)]) -> io::Result<()> {
+        named.iter().try_for_each(|(id, entry)| {
+            let line = entry::encode(&entry.header, &entry.message);
+            durable::write_new(&self.incoming.file(id.as_str()), &[&line, &entry.message])
+        })
+    }
+
+    /// Takes the entry that has been due longest; it is not offered again until it is deferred or released.
+    pub fn claim(&self, now: SystemTime) -> Option<(QueueId, Waiting)> {
+        self.index().claim(now)
+    }
+
+    /// When the next entry is due.
+    pub fn next_due(&self) -> Option<SystemTime> {
+        self.index().next_due()
+    }
+
+    /// Returns when something was stored or flushed since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Reads a claimed entry and checks it. A damaged one is set aside, never sent, never deleted.
+    ///
+    /// # Errors
+    /// It is damaged (and now in `damaged/`), or cannot be read at the moment (and stays).
+    pub fn read(&self, id: &QueueId) -> Result<(Header, Vec<u8>), EntryError> {
+        let read = File::open(self.queue.file(id.as_str())).map_err(EntryError::from).and_then(entry::read);
+        if let Err(error @ (EntryError::Checksum | EntryError::NoHeader)) = &read {
+            maillog::damaged(id.as_str(), &error.to_string());
+            if self.set_aside(id).is_ok() {
+                self.index().remove(id);
+            }
+        }
+        read
+    }
+
+    fn set_aside(&self, id: &QueueId) -> io::Result<()> {
+        fs::rename(self.queue.file(id.as_str()), self.damaged.file(id.as_str()))?;
+        let _ = fs::remove_file(self.state_file(id));
+        self.damaged.sync()?;
+        self.queue.sync()
+    }
+
+    /// A relay host has said its final 250: the entry goes. The unlink is synced within a second by [`Spool::tidy`];
+    /// a crash before that may send it once more, with the same Message-ID and number.
+    pub fn complete(&self, id: &QueueId, header: &Header) {
+        if let Err(error) = self.remove(id, header) {
+            // It stays claimed, so it is not sent again; `tidy` tries the removal again.
+            maillog::removal_deferred(id.as_str(), &error);
+            self.sent().push((id.clone(), header.clone()));
+            return;
+        }
+        self.index().remove(id);
+    }
+
+    fn remove(&self, id: &QueueId, header: &Header) -> io::Result<()> {
+        if let Some(number) = header.sequence {
+            self.numbers.record_before_leaving(&header.epoch, &header.recipient, number)?;
+        }
+        // Responsibility given away: the relay host has the message. A crash before this line leaves a duplicate.
+        match fs::remove_file(self.queue.file(id.as_str())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let _ = fs::remove_file(self.state_file(id));
+        self.unsynced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Offers a claimed entry again at `due`, and remembers why it is late.
+    pub fn defer(&self, id: &QueueId, attempts: Attempts) {
+        let due = UNIX_EPOCH + Duration::from_secs(attempts.next);
+        // A hint only: if it cannot be written the next start makes an attempt too early.
+        let _ = serde_json::to_vec(&attempts).map(|json| fs::write(self.state_file(id), json));
+        self.index().release(id, due, Some(attempts));
+        self.changed.notify_one();
+    }
+
+    /// Offers a claimed entry again at once: nothing was tried with it.
+    pub fn release(&self, id: &QueueId) {
+        self.index().release(id, UNIX_EPOCH, None);
+    }
+
+    /// The entry is refused for good or has expired: it moves to `failed/` with its last reply, and stays there.
+    ///
+    /// # Errors
+    /// The disk refuses; the entry stays claimed in `queue/`.
+    pub fn fail(&self, id: &QueueId, header: &Header, attempts: &Attempts) -> io::Result<()> {
+        if let Some(number) = header.sequence {
+            self.numbers.record_before_leaving(&header.epoch, &header.recipient, number)?;
+        }
+        durable::replace(&self.failed.file(&format!("{id}.state")), &serde_json::to_vec(attempts)?)?;
+        fs::rename(self.queue.file(id.as_str()), self.failed.file(id.as_str()))?;
+        self.failed.sync()?;
+        self.queue.sync()?;
+        let _ = fs::remove_file(self.state_file(id));
+        self.index().remove(id);
+        Ok(())
+    }
+
+    /// Makes every waiting entry due now.
+    pub fn flush(&self) {
+        self.index().flush();
+        self.changed.notify_one();
+    }
+
+    /// Syncs removals and repeats those that did not succeed. Called at least once a second while anything is sent.
+    pub fn tidy(&self) {
+        for (id, header) in std::mem::take(&mut *self.sent()) {
+            self.complete(&id, &header);
+        }
+        if self.unsynced.swap(false, Ordering::AcqRel) && self.queue.sync().is_err() {
+            self.unsynced.store(true, Ordering::Release);
+        }
+    }
+
+    /// Everything in the spool, oldest first.
+    pub fn list(&self) -> Vec<Listed> {
+        let queued = self.index().iter().map(|(id, waiting)| listed_waiting(id, waiting)).collect::<Vec<_>>();
+        let queued = queued.into_iter().map(|listed| match self.header(&self.queue, &listed.queue_id) {
+            Some(header) => Listed { sender: header.reverse_path, ..listed },
+            None => listed,
+        });
+        let others = [("held", &self.held), ("failed", &self.failed), ("damaged", &self.damaged)];
+        let others = others.into_iter().flat_map(|(name, directory)| self.listed_in(name, directory));
+        queued.chain(others).collect()
+    }
+
+    fn listed_in(&self, name: &str, directory: &Directory) -> Vec<Listed> {
+        let mut ids = ids_in(directory);
+        ids.sort();
+        ids.iter()
+            .map(|id| {
+                let header = self.header(directory, id.as_str());
+                let attempts = read_attempts(&directory.file(&format!("{id}.state")));
+                listed_elsewhere(name, id, header, attempts)
+            })
+            .collect()
+    }
+
+    fn header(&self, directory: &Directory, id: &str) -> Option<Header> {
+        entry::read_header(BufReader::new(File::open(directory.file(id)).ok()?)).ok()
+    }
+
+    /// How much lies where.
+    pub fn totals(&self) -> Totals {
+        let index = self.index();
+        let oldest = index.oldest().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|age| age.as_secs());
+        Totals {
+            queued: index.len(),
+            oldest,
+            held: ids_in(&self.held).len(),
+            failed: ids_in(&self.failed).len(),
+            damaged: ids_in(&self.damaged).len(),
+        }
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn state_file(&self, id: &QueueId) -> PathBuf {
+        self.queue.file(&format!("{id}.state"))
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Vec<(QueueId, Header)>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lock is the kernel's: it goes with the process, whatever way that ends.
+fn take_lock(root: &Path) -> Result<File, SpoolError> {
+    let path = root.join("lock");
+    let unusable = |source| SpoolError::Unusable { path: path.clone(), source };
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(SpoolError::InUse(root.into())),
+        Err(fs::TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn ids_in(directory: &Directory) -> Vec<QueueId> {
+    let Ok(files) = fs::read_dir(directory.path()) else { return Vec::new() };
+    files.flatten().filter_map(|file| file.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// What was being written when the last process ended was never acknowledged.
+fn clear_fragments(incoming: &Directory) -> io::Result<()> {
+    ids_in(incoming).iter().try_for_each(|id| fs::remove_file(incoming.file(id.as_str())))
+}
+
+type Spooled = Vec<(String, String, u64)>;
+
+/// The index of what waits, and the numbers its entries carry.
+fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<(Index, Spooled)> {
+    let mut index = Index::default();
+    let mut spooled = Vec::new();
+    for file in fs::read_dir(queue.path())? {
+        let name = file?.file_name();
+        let Some(name) = name.to_str() else {
+            maillog::foreign_file(&name.to_string_lossy());
+            continue;
+        };
+        if let Some(stem) = name.strip_suffix(".state") {
+            if !queue.file(stem).exists() {
+                let _ = fs::remove_file(queue.file(name));
+            }
+            continue;
+        }
+        let Ok(id) = name.parse::<QueueId>() else {
+            maillog::foreign_file(name);
+            continue;
+        };
+        match entry::read_header(BufReader::new(File::open(queue.file(name))?)) {
+            Ok(header) => {
+                let attempts = read_attempts(&queue.file(&format!("{id}.state")));
+                spooled.extend(header.sequence.map(|n| (header.epoch.clone(), header.recipient.clone(), n)));
+                index.add(id, &header, attempts);
+            }
+            Err(EntryError::Unreadable(error)) => return Err(error),
+            Err(error) => {
+                maillog::damaged(name, &error.to_string());
+                fs::rename(queue.file(name), damaged.file(name))?;
+                damaged.sync()?;
+                queue.sync()?;
+            }
+        }
+    }
+    Ok((index, spooled))
+}
+
+/// A missing or half-written hint is no hint.
+fn read_attempts(path: &Path) -> Attempts {
+    fs::read(path).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+}
+
+fn listed_waiting(id: &QueueId, waiting: &Waiting) -> Listed {
+    Listed {
+        queue_id: id.to_string(),
+        queue_name: if waiting.is_claimed() { "active" } else { "queue" }.to_owned(),
+        arrival_time: seconds(waiting.arrival),
+        message_size: waiting.size,
+        sender: String::new(),
+        recipient: waiting.recipient.to_string(),
+        attempts: waiting.attempts.count,
+        next_attempt: waiting.attempts.next,
+        delay_reason: waiting.attempts.last_reply.clone(),
+    }
+}
+
+fn listed_elsewhere(name: &str, id: &QueueId, header: Option<Header>, attempts: Attempts) -> Listed {
+    Listed {
+        queue_id: id.to_string(),
+        queue_name: name.to_owned(),
+        arrival_time: header.as_ref().map_or(0, |header| seconds(header.arrival)),
+        message_size: header.as_ref().map_or(0, |header| header.size),
+        sender: header.as_ref().map(|header| header.reverse_path.clone()).unwrap_or_default(),
+        recipient: header.map(|header| header.recipient).unwrap_or_default(),
+        attempts: attempts.count,
+        next_attempt: attempts.next,
+        delay_reason: attempts.last_reply,
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
+}

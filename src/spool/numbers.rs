@@ -1,0 +1,220 @@
+//! Sequence numbers, per recipient, over restarts and crashes: every number is accounted for.
+//!
+//! A number stands in the header line of its entry. The record (`numbers.json` in the state directory) holds for each
+//! recipient the highest number and the unused ones below it. **It is synced before an entry leaves the spool**, so at
+//! any time spool and record together know the last number, and no sync is needed before our 250.
+//!
+//! What a crash leaves: numbers above the record that are in the spool (they count), and gaps between those (never
+//! durable, so never sent: they become unused ones). A number is never given out twice, not even one whose entry could
+//! not be stored, because an unlinked file may come back after a power cut.
+//!
+//! A new state directory begins a new random epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::durable;
+use crate::envelope::{hex, random};
+
+/// The numbers of all recipients.
+pub struct Numbers {
+    file: PathBuf,
+    epoch: String,
+    known: Mutex<Known>,
+    /// Held while the record is written, so that two writers cannot put an older one over a newer one.
+    writing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    recipients: BTreeMap<String, Count>,
+    /// What the file on disk says.
+    recorded: BTreeMap<String, Count>,
+}
+
+#[derive(Serialize, Deserialize, Default, Clone, PartialEq, Eq, Debug)]
+struct Count {
+    highest: u64,
+    /// Numbers up to `highest` that no durable entry carries, as far as is known: given back, or not stored yet.
+    unused: BTreeSet<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    epoch: String,
+    recipients: BTreeMap<String, Count>,
+}
+
+/// A number that was taken. Unless [`Number::stored`] is called it becomes an unused one.
+pub struct Number<'a> {
+    numbers: &'a Numbers,
+    recipient: String,
+    value: u64,
+}
+
+impl Numbers {
+    /// Reads the record in `state`, or begins a new epoch, and adds what the entries of the spool say:
+    /// `(epoch, recipient, number)`.
+    ///
+    /// # Errors
+    /// The record cannot be read, is damaged, or cannot be written.
+    pub fn open<'a>(
+        state: &Path,
+        spooled: impl Iterator<Item = (&'a str, &'a str, u64)>,
+    ) -> io::Result<Self> {
+        let file = state.join("numbers.json");
+        let record = match std::fs::read(&file) {
+            Ok(octets) => serde_json::from_slice::<Record>(&octets)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let record = Record { epoch: hex(&random::<8>()), recipients: BTreeMap::new() };
+                durable::replace(&file, &serde_json::to_vec(&record)?)?;
+                record
+            }
+            Err(error) => return Err(error),
+        };
+        let mut recipients = record.recipients.clone();
+        for (epoch, recipient, number) in spooled {
+            if epoch == record.epoch {
+                recipients.entry(recipient.to_owned()).or_default().spooled(number);
+            }
+        }
+        let known = Mutex::new(Known { recipients, recorded: record.recipients });
+        Ok(Self { file, epoch: record.epoch, known, writing: Mutex::default() })
+    }
+
+    /// The run of numbers this state directory began.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The next number for `recipient`.
+    pub fn take(&self, recipient: &str) -> Number<'_> {
+        let mut known = self.known();
+        let count = known.recipients.entry(recipient.to_owned()).or_default();
+        count.highest += 1;
+        let value = count.highest;
+        // Until its entry is durable nothing carries it.
+        count.unused.insert(value);
+        Number { numbers: self, recipient: recipient.to_owned(), value }
+    }
+
+    /// Must return `Ok` before the entry with this number leaves the spool.
+    ///
+    /// # Errors
+    /// The record cannot be written; then the entry must stay.
+    pub fn record_before_leaving(&self, epoch: &str, recipient: &str, number: u64) -> io::Result<()> {
+        if epoch != self.epoch || self.known().is_recorded(recipient, number) {
+            return Ok(());
+        }
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.known().is_recorded(recipient, number) {
+            return Ok(());
+        }
+        let recipients = self.known().recipients.clone();
+        let record = Record { epoch: self.epoch.clone(), recipients };
+        durable::replace(&self.file, &serde_json::to_vec(&record)?)?;
+        self.known().recorded = record.recipients;
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn is_recorded(&self, recipient: &str, number: u64) -> bool {
+        self.recorded
+            .get(recipient)
+            .is_some_and(|count| number <= count.highest && !count.unused.contains(&number))
+    }
+}
+
+impl Count {
+    /// An entry in the spool carries `number`.
+    fn spooled(&mut self, number: u64) {
+        if number > self.highest {
+            self.unused.extend(self.highest + 1..number);
+            self.highest = number;
+        }
+        self.unused.remove(&number);
+    }
+}
+
+impl Number<'_> {
+    /// The number.
+    pub fn value(&self) -> u64 {
+        self.value
+    }
+
+    /// Its entry is durable.
+    pub fn stored(self) {
+        if let Some(count) = self.numbers.known().recipients.get_mut(&self.recipient) {
+            count.unused.remove(&self.value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &Path, spooled: &[(&str, &str, u64)]) -> Numbers {
+        Numbers::open(folder, spooled.iter().copied()).expect("opened")
+    }
+
+    fn count(numbers: &Numbers, recipient: &str) -> Count {
+        numbers.known().recipients.get(recipient).cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn numbers_go_on_after_a_restart_with_an_empty_spool() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        numbers.take("a@b").stored();
+        numbers.take("a@b").stored();
+        numbers.record_before_leaving(&epoch, "a@b", 1).expect("recorded");
+        numbers.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
+        let again = open(folder.path(), &[]);
+        assert_eq!(again.epoch(), epoch);
+        assert_eq!(again.take("a@b").value(), 3);
+        assert_eq!(again.take("c@d").value(), 1);
+    }
+
+    #[test]
+    fn a_gap_above_the_record_is_an_unused_number() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let epoch = open(folder.path(), &[]).epoch().to_owned();
+        let numbers = open(folder.path(), &[(&epoch, "a@b", 2), (&epoch, "a@b", 5), ("other", "a@b", 9)]);
+        assert_eq!(count(&numbers, "a@b"), Count { highest: 5, unused: [1, 3, 4].into() });
+    }
+
+    #[test]
+    fn a_number_under_way_while_the_record_is_written_is_recorded_before_it_leaves() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        let slow = numbers.take("a@b");
+        numbers.take("a@b").stored();
+        numbers.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
+        // A crash here: number 1 was never durable.
+        assert_eq!(count(&open(folder.path(), &[(&epoch, "a@b", 2)]), "a@b").unused, [1].into());
+        slow.stored();
+        numbers.record_before_leaving(&epoch, "a@b", 1).expect("recorded");
+        assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, unused: [].into() });
+    }
+
+    #[test]
+    fn a_number_whose_entry_could_not_be_stored_is_never_given_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        drop(numbers.take("a@b"));
+        assert_eq!(numbers.take("a@b").value(), 2);
+        assert!(count(&numbers, "a@b").unused.contains(&1));
+    }
+}
