@@ -1,1 +1,9 @@
-fn main(){}
+//! The thin binary: everything is in the library.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sealrelay::cli::main()
+}

@@ -125,6 +125,8 @@ pub struct Relay {
     pub ehlo: String,
     /// Sessions at once.
     pub connections: usize,
+    /// How long the relay host may take for a reply; five times that for the last one.
+    pub timeout: Duration,
 }
 
 /// When TLS begins.
@@ -383,6 +385,7 @@ impl Validator<'_> {
             tls,
             login,
             ehlo: self.ehlo(raw.ehlo)?,
+            timeout: self.duration("relay.timeout", raw.timeout, "2m", 1..=600)?,
             connections: self.within("relay.connections", raw.connections.unwrap_or(4), 1..=20)?,
             host,
         })

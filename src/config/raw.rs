@@ -112,6 +112,7 @@ pub struct RawRelay {
     pub pins: Option<OneOrMore>,
     pub ehlo: Option<String>,
     pub connections: Option<usize>,
+    pub timeout: Option<Text>,
 }
 
 /// `tls`

@@ -21,6 +21,9 @@ pub struct Attempts {
     pub next: u64,
     /// What the relay host said last, or what went wrong.
     pub last_reply: String,
+    /// Seconds since 1970 since which every attempt was refused for good.
+    #[serde(default)]
+    pub refused_since: Option<u64>,
 }
 
 /// One waiting entry.
@@ -70,6 +73,17 @@ impl Index {
         let waiting = self.waiting.get_mut(&id)?;
         waiting.claimed = true;
         Some((id, waiting.clone()))
+    }
+
+    /// Takes the oldest entry if it arrived before `before` and nobody has it in hand.
+    pub fn claim_older_than(&mut self, before: SystemTime) -> Option<(QueueId, Waiting)> {
+        let (id, waiting) = self.waiting.iter_mut().find(|(_, waiting)| !waiting.claimed)?;
+        if waiting.arrival >= before {
+            return None;
+        }
+        waiting.claimed = true;
+        self.due.remove(&(waiting.due, id.clone()));
+        Some((id.clone(), waiting.clone()))
     }
 
     /// Offers a claimed entry again, at `due`.

@@ -113,7 +113,7 @@ pub struct Listed {
 }
 
 /// How much lies where.
-#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Waiting to be sent.
     pub queued: usize,
@@ -211,7 +211,7 @@ impl Spool {
             ids.push(id);
         }
         drop(index);
-        self.changed.notify_one();
+        self.wake();
         Ok(ids)
     }
 
@@ -227,6 +227,11 @@ impl Spool {
         self.index().claim(now)
     }
 
+    /// Takes the oldest entry if it arrived before `before` and no delivery has it in hand.
+    pub fn claim_older_than(&self, before: SystemTime) -> Option<(QueueId, Waiting)> {
+        self.index().claim_older_than(before)
+    }
+
     /// When the next entry is due.
     pub fn next_due(&self) -> Option<SystemTime> {
         self.index().next_due()
@@ -235,6 +240,11 @@ impl Spool {
     /// Returns when something was stored or flushed since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Wakes one who waits for something to do: the one that began to wait last, whose session is still warm.
+    pub fn wake(&self) {
+        self.changed.notify_last();
     }
 
     /// Reads a claimed entry and checks it. A damaged one is set aside, never sent, never deleted.
@@ -291,7 +301,7 @@ impl Spool {
         // A hint only: if it cannot be written the next start makes an attempt too early.
         let _ = serde_json::to_vec(&attempts).map(|json| fs::write(self.state_file(id), json));
         self.index().release(id, due, Some(attempts));
-        self.changed.notify_one();
+        self.wake();
     }
 
     /// Offers a claimed entry again at once: nothing was tried with it.
@@ -319,7 +329,7 @@ impl Spool {
     /// Makes every waiting entry due now.
     pub fn flush(&self) {
         self.index().flush();
-        self.changed.notify_one();
+        self.wake();
     }
 
     /// Syncs removals and repeats those that did not succeed. Called at least once a second while anything is sent.

@@ -1,0 +1,149 @@
+//! The command line: a file for each subcommand, with its arguments, output and exit code, and no logic of its own.
+//!
+//! Exit codes are those of sysexits.h; each is in `--help` of the command that gives it. Trouble is one line that says
+//! what, and one that says what to do. Standard output and error are written without panicking when they are closed.
+
+mod check;
+mod config;
+mod demo;
+mod queue;
+mod run;
+mod status;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, DEFAULT_FILE};
+
+/// A mail-relay sidecar for intrusion detection systems: takes plain alerts on localhost, seals them with OpenPGP and
+/// relays them over verified TLS.
+#[derive(Parser)]
+#[command(name = "sealrelay", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file
+    #[arg(long, global = true, env = "SEALRELAY_CONFIG", default_value = DEFAULT_FILE, value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the relay until it is told to end (SIGTERM)
+    Run,
+    /// Go the way to the relay host as delivery would, and tell the truth about it
+    Check(check::Arguments),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Look at and move what lies in the spool
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Tell how the daemon is
+    Status(status::Arguments),
+    /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
+    Demo(demo::Arguments),
+}
+
+/// What a command failed with.
+pub(crate) struct Failure {
+    what: String,
+    hint: String,
+    code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(what: impl Display, hint: impl Into<String>, code: u8) -> Self {
+        Self { what: what.to_string(), hint: hint.into(), code }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(&error, error.hint(), EX_CONFIG)
+    }
+}
+
+/// The command line was wrong.
+const EX_USAGE: u8 = 64;
+/// The service is not running, or the relay host refuses.
+const EX_UNAVAILABLE: u8 = 69;
+/// Something is wrong inside.
+const EX_SOFTWARE: u8 = 70;
+/// It works, and somebody should look.
+const EX_TEMPFAIL: u8 = 75;
+/// The configuration is wrong.
+const EX_CONFIG: u8 = 78;
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
+        }
+    };
+    let file = std::path::absolute(&arguments.config).unwrap_or(arguments.config);
+    let is_daemon = matches!(arguments.command, Command::Run);
+    let outcome = match arguments.command {
+        Command::Run => run::run(&file),
+        Command::Check(options) => check::run(&file, &options),
+        Command::Config(command) => config::run(&file, &command),
+        Command::Queue(command) => queue::run(&file, &command),
+        Command::Status(options) => status::run(&file, &options),
+        Command::Demo(options) => demo::run(&options),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            report(&failure, is_daemon);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Two lines: what, and what to do. The daemon's go to a log that the IDS reads.
+fn report(failure: &Failure, is_daemon: bool) {
+    let lines = [format!("sealrelay: {}", failure.what), format!("  {}", failure.hint)];
+    for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+        let line = if is_daemon { crate::maillog::quiet(line) } else { line.clone() };
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// A line on standard output; whether anybody reads it does not matter.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A value as JSON on standard output.
+pub(crate) fn say_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(error, "This is a fault of sealrelay; please report it.", EX_SOFTWARE))?;
+    say(json);
+    Ok(())
+}
+
+/// A small runtime for commands that talk to the network.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(error, "Look at this machine's limits.", 71))
+}
+
+/// The configuration, for commands that need one.
+fn load(file: &std::path::Path) -> Result<Config, Failure> {
+    Ok(Config::load(file)?)
+}
+
+/// `2026-11-20 19:26:58Z`, or `-`.
+fn time(seconds: u64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    if seconds == 0 { "-".to_owned() } else { humantime::format_rfc3339_seconds(at).to_string().replace('T', " ") }
+}

@@ -1,0 +1,102 @@
+//! `sealrelay queue`: takes the spool's lock if it is free, else asks the daemon; two processes never move entries.
+
+use std::path::Path;
+
+use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, time};
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::spool::{Listed, Spool, SpoolError};
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// List what lies in the spool
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try to send everything now
+    Flush,
+}
+
+pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
+    let config = load(file)?;
+    match command {
+        Command::List { json } => list(&config, *json),
+        Command::Flush => flush(&config),
+    }
+}
+
+fn list(config: &Config, json: bool) -> Result<u8, Failure> {
+    let list: Vec<Listed> = match open(config)? {
+        Held::ByNobody => Vec::new(),
+        Held::ByUs(spool) => spool.list(),
+        Held::ByTheDaemon => ask(config, Request::List)?,
+    };
+    match (json, list.is_empty()) {
+        (true, _) => list.iter().for_each(|listed| say(serde_json::json!(listed))),
+        (false, true) => say("Mail queue is empty"),
+        (false, false) => table(&list),
+    }
+    Ok(0)
+}
+
+/// Postfix's layout: monitoring plug-ins read the first column and the last line.
+fn table(list: &[Listed]) {
+    say("-Queue ID-          --Size-- ---Arrival Time----- -Sender/Recipient-------");
+    for listed in list {
+        let mark = match listed.queue_name.as_str() {
+            "active" => "*",
+            "held" => "!",
+            "queue" => " ",
+            _ => "#",
+        };
+        let arrival = time(listed.arrival_time);
+        say(format!("{}{mark} {:>7} {arrival} {}", listed.queue_id, listed.message_size, listed.sender));
+        if mark == "#" || !listed.delay_reason.is_empty() {
+            let place = if mark == "#" { format!("{}: ", listed.queue_name) } else { String::new() };
+            say(format!("{:>76}", format!("({place}{})", listed.delay_reason)));
+        }
+        say(format!("{:50} {}", "", listed.recipient));
+        say("");
+    }
+    let octets: u64 = list.iter().map(|listed| listed.message_size).sum();
+    let requests = if list.len() == 1 { "Request" } else { "Requests" };
+    say(format!("-- {} Kbytes in {} {requests}.", octets.div_ceil(1024), list.len()));
+}
+
+fn flush(config: &Config) -> Result<u8, Failure> {
+    if !matches!(open(config)?, Held::ByTheDaemon) {
+        let hint = "Start it: whatever lies in the spool is tried then.";
+        return Err(Failure::new("the daemon does not run, so nothing can be sent", hint, EX_UNAVAILABLE));
+    }
+    let answer: serde_json::Value = ask(config, Request::Flush)?;
+    say(format!("{} message(s) will be tried now", answer["flushed"]));
+    Ok(0)
+}
+
+/// Who holds the spool.
+enum Held {
+    /// It was never made; nothing lies there, and nothing is to be made by somebody who only looks.
+    ByNobody,
+    ByUs(Box<Spool>),
+    ByTheDaemon,
+}
+
+fn open(config: &Config) -> Result<Held, Failure> {
+    if !config.spool.join("lock").exists() {
+        return Ok(Held::ByNobody);
+    }
+    match Spool::open(&config.spool, &config.state) {
+        Ok(spool) => Ok(Held::ByUs(Box::new(spool))),
+        Err(SpoolError::InUse(_)) => Ok(Held::ByTheDaemon),
+        Err(error) => Err(Failure::new(&error, error.hint(), 73)),
+    }
+}
+
+fn ask<T: for<'a> serde::Deserialize<'a>>(config: &Config, request: Request) -> Result<T, Failure> {
+    control::ask(&config.control, request).map_err(|error| {
+        let what = format!("the daemon does not answer on {}: {error}", config.control.display());
+        Failure::new(what, "Run this as the service's user, or as a member of its group.", EX_TEMPFAIL)
+    })
+}

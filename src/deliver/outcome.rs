@@ -1,0 +1,250 @@
+//! What a failed step means: decided here and nowhere else.
+//!
+//! | what did not work | meaning |
+//! | --- | --- |
+//! | name, connect, greeting, EHLO, STARTTLS, handshake, trust | the relay host waits, all its mail with it |
+//! | AUTH: 4xx, broken off | the relay host waits |
+//! | AUTH: 5xx, no mechanism in common | the login is wrong: the relay host waits 15 minutes at least |
+//! | 421 anywhere | the relay host waits |
+//! | 4xx, timeout, reset, nonsense, no reply from MAIL on | the message waits |
+//! | 5xx to MAIL or RCPT; 5xx that names quota, rate, sender or policy (x.2.x, x.4.x, x.7.x) | a setting or an account is at fault: alarm, the message waits an hour |
+//! | 5xx to DATA or the end of data, repeated for 24 hours | final: `failed/` |
+//! | larger than the relay host's SIZE | final: `failed/` |
+//!
+//! Guarantees: unknown means deferred; sent means a final 250 and nothing else.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::smtp::reply::Reply;
+
+/// Where in a delivery something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Looking up the name.
+    Resolve,
+    /// The TCP connection.
+    Connect,
+    /// The 220.
+    Greeting,
+    /// EHLO, before or inside TLS.
+    Ehlo,
+    /// STARTTLS and its 220.
+    StartTls,
+    /// The TLS handshake and its verification.
+    Tls,
+    /// The login.
+    Auth,
+    /// MAIL FROM.
+    Mail,
+    /// RCPT TO.
+    Rcpt,
+    /// DATA and its 354.
+    Data,
+    /// The message and the final reply.
+    EndOfData,
+    /// RSET after a refusal.
+    Reset,
+    /// QUIT.
+    Quit,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Cause {
+    /// The relay host said something else than what was needed.
+    Reply(Reply),
+    /// It said something that is no reply.
+    Nonsense(String),
+    /// A reply came before its command.
+    Unasked,
+    /// Octets came between STARTTLS and the handshake.
+    Injected,
+    /// It does not offer STARTTLS.
+    NoStartTls,
+    /// It offers none of our login mechanisms; what it offers.
+    NoMechanism(Vec<String>),
+    /// TLS could not be verified.
+    NotTrusted(String),
+    /// TLS could not be set up.
+    Tls(String),
+    /// The message is larger than it takes: its SIZE.
+    TooLarge(u64),
+    /// Nothing came in time.
+    Timeout,
+    /// It closed the connection.
+    Closed,
+    /// The system said.
+    Io(String),
+}
+
+/// What did not work, and where.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// Where.
+    pub step: Step,
+    /// What.
+    pub cause: Cause,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The relay host is tried again later; the message has nothing to do with it.
+    RelayWaits,
+    /// The same, but a login that is wrong is not repeated often.
+    LoginWrong,
+    /// The message is tried again later.
+    MessageWaits,
+    /// A setting or an account is at fault: alarm, and the message is tried hourly.
+    SettingWrong,
+    /// The message is refused; final when that has been so for [`FINAL_AFTER`].
+    MessageRefused,
+    /// Final at once.
+    Impossible,
+}
+
+/// How long a message must have been refused before that is final.
+pub const FINAL_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+impl Trouble {
+    /// `cause` happened at `step`.
+    pub fn new(step: Step, cause: Cause) -> Self {
+        Self { step, cause }
+    }
+
+    /// What is to be done about it.
+    pub fn meaning(&self) -> Meaning {
+        match (&self.cause, self.step) {
+            (Cause::TooLarge(_), _) => Meaning::Impossible,
+            (Cause::Reply(reply), _) if reply.code == 421 => Meaning::RelayWaits,
+            (Cause::NoMechanism(_), _) => Meaning::LoginWrong,
+            (Cause::Reply(reply), Step::Auth) if reply.is_permanent() => Meaning::LoginWrong,
+            (_, step) if step.is_before_mail() => Meaning::RelayWaits,
+            (Cause::Reply(reply), step) if reply.is_permanent() => match (step, reply.enhanced()) {
+                (Step::Mail | Step::Rcpt, _) | (_, Some([_, 2 | 4 | 7, _])) => Meaning::SettingWrong,
+                _ => Meaning::MessageRefused,
+            },
+            _ => Meaning::MessageWaits,
+        }
+    }
+
+    /// Whether the session can go on with the next message after RSET.
+    pub fn session_goes_on(&self) -> bool {
+        match &self.cause {
+            Cause::Reply(reply) => !self.step.is_before_mail() && reply.code >= 400 && reply.code != 421,
+            Cause::TooLarge(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The enhanced status code for the log (RFC 3463): the relay host's, or ours.
+    pub fn dsn(&self) -> String {
+        match &self.cause {
+            Cause::Reply(reply) => match reply.enhanced() {
+                Some([class, subject, detail]) => format!("{class}.{subject}.{detail}"),
+                None => format!("{}.0.0", reply.code / 100),
+            },
+            Cause::TooLarge(_) => "5.3.4".to_owned(),
+            Cause::NotTrusted(_) | Cause::NoStartTls | Cause::Injected | Cause::NoMechanism(_) => "4.7.5".to_owned(),
+            _ => "4.4.2".to_owned(),
+        }
+    }
+}
+
+impl Step {
+    fn is_before_mail(self) -> bool {
+        !matches!(self, Self::Mail | Self::Rcpt | Self::Data | Self::EndOfData | Self::Reset | Self::Quit)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "looking up its name",
+            Self::Connect => "connecting",
+            Self::Greeting => "its greeting",
+            Self::Ehlo => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Tls => "TLS",
+            Self::Auth => "AUTH",
+            Self::Mail => "MAIL FROM",
+            Self::Rcpt => "RCPT TO",
+            Self::Data => "DATA",
+            Self::EndOfData => "end of data",
+            Self::Reset => "RSET",
+            Self::Quit => "QUIT",
+        })
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = self.step;
+        match &self.cause {
+            Cause::Reply(reply) => write!(f, "the relay host said to {step}: {reply}"),
+            Cause::Nonsense(what) => write!(f, "at {step}: {what}"),
+            Cause::Unasked => write!(f, "before {step} the relay host sent a reply that nobody had asked for"),
+            Cause::Injected => {
+                write!(f, "octets came in clear behind the reply to STARTTLS: somebody on the way may have put them there")
+            }
+            Cause::NoStartTls => write!(f, "the relay host does not offer STARTTLS, or somebody on the way removed it"),
+            Cause::NoMechanism(offered) => {
+                write!(f, "the relay host offers no login we can use (it offers: {})", offered.join(" "))
+            }
+            Cause::NotTrusted(why) | Cause::Tls(why) => f.write_str(why),
+            Cause::TooLarge(limit) => write!(f, "the message is larger than the relay host's limit of {limit} octets"),
+            Cause::Timeout => write!(f, "timed out at {step}"),
+            Cause::Closed => write!(f, "the relay host closed the connection at {step}"),
+            Cause::Io(why) => write!(f, "at {step}: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(step: Step, code: u16, text: &str) -> Meaning {
+        Trouble::new(step, Cause::Reply(Reply { code, lines: vec![text.to_owned()] })).meaning()
+    }
+
+    #[test]
+    fn a_421_makes_the_relay_host_wait_wherever_it_comes() {
+        for step in [Step::Greeting, Step::Ehlo, Step::Auth, Step::Mail, Step::Rcpt, Step::Data, Step::EndOfData] {
+            assert_eq!(said(step, 421, "4.7.0 later"), Meaning::RelayWaits, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_refused_login_is_not_repeated_often() {
+        assert_eq!(said(Step::Auth, 535, "5.7.8 no"), Meaning::LoginWrong);
+        assert_eq!(said(Step::Auth, 454, "4.7.0 later"), Meaning::RelayWaits);
+        assert_eq!(Trouble::new(Step::Auth, Cause::NoMechanism(vec![])).meaning(), Meaning::LoginWrong);
+    }
+
+    #[test]
+    fn a_refused_sender_recipient_or_quota_is_a_fault_of_a_setting() {
+        assert_eq!(said(Step::Mail, 550, "no"), Meaning::SettingWrong);
+        assert_eq!(said(Step::Rcpt, 550, "5.1.1 no"), Meaning::SettingWrong);
+        assert_eq!(said(Step::EndOfData, 550, "5.4.5 daily quota"), Meaning::SettingWrong);
+        assert_eq!(said(Step::Data, 552, "5.2.2 over quota"), Meaning::SettingWrong);
+    }
+
+    #[test]
+    fn only_a_refusal_of_the_message_itself_can_become_final() {
+        assert_eq!(said(Step::Data, 554, "no"), Meaning::MessageRefused);
+        assert_eq!(said(Step::EndOfData, 554, "5.6.0 no"), Meaning::MessageRefused);
+        assert_eq!(said(Step::EndOfData, 451, "later"), Meaning::MessageWaits);
+        assert_eq!(said(Step::EndOfData, 354, "what"), Meaning::MessageWaits);
+        assert_eq!(said(Step::EndOfData, 251, "nearly"), Meaning::MessageWaits);
+    }
+
+    #[test]
+    fn whatever_is_unknown_is_deferred() {
+        for cause in [Cause::Timeout, Cause::Closed, Cause::Unasked, Cause::Io("x".into()), Cause::Nonsense("x".into())] {
+            assert_eq!(Trouble::new(Step::EndOfData, cause.clone()).meaning(), Meaning::MessageWaits);
+            assert_eq!(Trouble::new(Step::Tls, cause).meaning(), Meaning::RelayWaits);
+        }
+    }
+}

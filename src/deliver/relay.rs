@@ -1,0 +1,121 @@
+//! How a relay host is doing: one timer for all its mail, one probe at a time while there is trouble.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use super::advice;
+use super::backoff;
+use super::outcome::{Meaning, Trouble};
+use super::starttls::Seen;
+use crate::maillog;
+use crate::status::RelayStatus;
+
+/// A relay host's health.
+pub struct Health {
+    relay: String,
+    state: Mutex<State>,
+    /// Wakes who waits for the relay host.
+    pub better: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    troubles: u32,
+    next: Option<SystemTime>,
+    probing: bool,
+    last_success: Option<SystemTime>,
+    trouble: Option<Trouble>,
+    certificate_expires: Option<u64>,
+}
+
+/// Whether a connection may be tried.
+#[derive(Debug, PartialEq, Eq)]
+pub enum May {
+    /// Now.
+    Try,
+    /// After this long, or when it gets better.
+    Wait(Duration),
+}
+
+impl Health {
+    /// Of the relay host named so.
+    pub fn new(relay: String) -> Self {
+        Self { relay, state: Mutex::default(), better: Notify::new() }
+    }
+
+    /// Asks for a connection. While there is trouble only one at a time may try.
+    pub fn may_try(&self, now: SystemTime) -> May {
+        let mut state = self.state();
+        let Some(next) = state.next else { return May::Try };
+        match next.duration_since(now) {
+            Ok(wait) if !wait.is_zero() => May::Wait(wait),
+            _ if state.probing => May::Wait(Duration::from_secs(1)),
+            _ => {
+                state.probing = true;
+                May::Try
+            }
+        }
+    }
+
+    /// A session is open: the relay host is well.
+    pub fn well(&self, seen: &Seen) {
+        let mut state = self.state();
+        state.probing = false;
+        state.certificate_expires = seen.tls.as_ref().and_then(|tls| crate::tls::expiry(tls.chain.first()?));
+        if state.trouble.take().is_some() {
+            maillog::relay_usable(&self.relay);
+        }
+        (state.troubles, state.next) = (0, None);
+        drop(state);
+        self.better.notify_waiters();
+    }
+
+    /// It took a message.
+    pub fn took_a_message(&self, now: SystemTime) {
+        self.state().last_success = Some(now);
+    }
+
+    /// It cannot be used for now.
+    pub fn trouble(&self, trouble: &Trouble, now: SystemTime) {
+        let mut state = self.state();
+        state.probing = false;
+        state.troubles += 1;
+        let delay = match trouble.meaning() {
+            Meaning::LoginWrong => backoff::delay(state.troubles).max(backoff::jittered(backoff::AFTER_LOGIN)),
+            _ => backoff::delay(state.troubles),
+        };
+        state.next = Some(now + delay);
+        state.trouble = Some(trouble.clone());
+        maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
+    }
+
+    /// An operator or a change asks for a try at once.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.next = state.next.map(|_| UNIX_EPOCH);
+        drop(state);
+        // One worker for sure, even if it is only about to wait; the others as they are.
+        self.better.notify_one();
+        self.better.notify_waiters();
+    }
+
+    /// For `status`.
+    pub fn status(&self) -> RelayStatus {
+        let state = self.state();
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        RelayStatus {
+            relay: self.relay.clone(),
+            last_success: state.last_success.map(seconds),
+            trouble: state.trouble.as_ref().map(Trouble::to_string),
+            advice: state.trouble.as_ref().map(|trouble| advice::for_trouble(trouble).to_owned()),
+            next_attempt: state.next.map(seconds),
+            certificate_expires: state.certificate_expires,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,133 @@
+//! A verified, logged-in session with a relay host: what it can do, the login, one message after another.
+//!
+//! Guarantees: a login and a message are only possible with a [`Dialog`] that `starttls::open` returned, which is
+//! inside verified TLS. A message counts as sent after a final `250` to its end of data and nothing else.
+
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::commands::Auth;
+
+use super::dialog::{Dialog, Show, expect};
+use super::outcome::{Cause, Step, Trouble};
+use crate::config::Login;
+use crate::smtp::line::dot_stuffed;
+use crate::smtp::reply::Reply;
+use crate::spool::Header;
+
+/// What a relay host says it can do (RFC 5321 4.1.1.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The lines as they were, the greeting first.
+    pub lines: Vec<String>,
+    /// STARTTLS.
+    pub starttls: bool,
+    /// The login mechanisms, upper case.
+    pub auth: Vec<String>,
+    /// The largest message it takes (RFC 1870); `None` if it does not say.
+    pub size: Option<u64>,
+}
+
+impl Capabilities {
+    /// What an EHLO reply says.
+    pub fn read(reply: &Reply) -> Self {
+        let mut capabilities = Self { lines: reply.lines.clone(), ..Self::default() };
+        for line in reply.lines.iter().skip(1) {
+            let line = line.to_ascii_uppercase();
+            let mut words = line.split_ascii_whitespace();
+            match words.next() {
+                Some("STARTTLS") => capabilities.starttls = true,
+                Some("SIZE") => capabilities.size = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0),
+                Some("AUTH") => capabilities.auth.extend(words.map(str::to_owned)),
+                _ => {}
+            }
+        }
+        capabilities
+    }
+}
+
+/// Logs in with the first mechanism of PLAIN and LOGIN that is offered.
+///
+/// # Errors
+/// None is offered, or the relay host refuses.
+pub async fn login(dialog: &mut Dialog, login: &Login, offered: &Capabilities) -> Result<Reply, Trouble> {
+    let credentials = Credentials::new(login.username.clone(), login.password.reveal().to_owned());
+    let offers = |name: &str| offered.auth.iter().any(|mechanism| mechanism == name);
+    let reply = if offers("PLAIN") {
+        auth(dialog, Mechanism::Plain, &credentials, None).await?
+    } else if offers("LOGIN") {
+        let ready = dialog.command(Step::Auth, "AUTH LOGIN", Show::Whole).await?;
+        expect(Step::Auth, ready, |code| code == 334)?;
+        // The prompts' words differ from server to server; their order does not.
+        let next = auth(dialog, Mechanism::Login, &credentials, Some("Username")).await?;
+        expect(Step::Auth, next, |code| code == 334)?;
+        auth(dialog, Mechanism::Login, &credentials, Some("Password")).await?
+    } else {
+        return Err(Trouble::new(Step::Auth, Cause::NoMechanism(offered.auth.clone())));
+    };
+    expect(Step::Auth, reply, |code| code == 235)
+}
+
+/// One line of a login: `AUTH PLAIN` with its response, or LOGIN's answer to a prompt.
+async fn auth(
+    dialog: &mut Dialog,
+    mechanism: Mechanism,
+    credentials: &Credentials,
+    prompt: Option<&str>,
+) -> Result<Reply, Trouble> {
+    let refuse = |error: lettre::transport::smtp::Error| Trouble::new(Step::Auth, Cause::Nonsense(error.to_string()));
+    let line = match prompt {
+        None => Auth::new(mechanism, credentials.clone(), None).map_err(refuse)?.to_string(),
+        Some(prompt) => {
+            use base64::Engine;
+            let answer = mechanism.response(credentials, Some(prompt)).map_err(refuse)?;
+            base64::engine::general_purpose::STANDARD.encode(answer)
+        }
+    };
+    dialog.command(Step::Auth, line.trim_end(), Show::Redacted).await
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// Whatever did not work. At [`Step::EndOfData`] without a reply it may have been taken: it is sent again, with the
+/// same Message-ID, because a duplicate is better than a loss.
+pub async fn send(dialog: &mut Dialog, offered: &Capabilities, header: &Header, message: &[u8]) -> Result<Reply, Trouble> {
+    if let Some(limit) = offered.size.filter(|limit| *limit < header.size) {
+        return Err(Trouble::new(Step::Mail, Cause::TooLarge(limit)));
+    }
+    let size = if offered.size.is_some() { format!(" SIZE={}", header.size) } else { String::new() };
+    let mail = dialog.command(Step::Mail, &format!("MAIL FROM:<{}>{size}", header.reverse_path), Show::Whole).await?;
+    expect(Step::Mail, mail, |code| code == 250)?;
+    let rcpt = dialog.command(Step::Rcpt, &format!("RCPT TO:<{}>", header.recipient), Show::Whole).await?;
+    expect(Step::Rcpt, rcpt, |code| code == 250 || code == 251)?;
+    let data = dialog.command(Step::Data, "DATA", Show::Whole).await?;
+    expect(Step::Data, data, |code| code == 354)?;
+    // From here to the reply a duplicate is possible: it may come, and be lost on the way to us.
+    let reply = dialog.message(&dot_stuffed(message)).await?;
+    expect(Step::EndOfData, reply, |code| code == 250)
+}
+
+/// Clears what a refusal left, so that the session can go on.
+///
+/// # Errors
+/// The relay host does not agree; the session is over.
+pub async fn reset(dialog: &mut Dialog) -> Result<(), Trouble> {
+    let reply = dialog.command(Step::Reset, "RSET", Show::Whole).await?;
+    expect(Step::Reset, reply, |code| code == 250).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_in_any_case() {
+        let lines = ["mx.example.org at your service", "size 35882577", "STARTTLS", "auth LOGIN plain XOAUTH2"];
+        let reply = Reply { code: 250, lines: lines.map(str::to_owned).to_vec() };
+        let read = Capabilities::read(&reply);
+        assert_eq!((read.size, read.starttls), (Some(35_882_577), true));
+        assert_eq!(read.auth, ["LOGIN", "PLAIN", "XOAUTH2"]);
+        // The greeting line is no capability, whatever it says; SIZE 0 is no limit.
+        let reply = Reply { code: 250, lines: vec!["STARTTLS".into(), "SIZE 0".into()] };
+        assert_eq!(Capabilities::read(&reply), Capabilities { lines: reply.lines.clone(), ..Capabilities::default() });
+    }
+}

@@ -1,0 +1,472 @@
+//! One dialog with an alert client, from the banner to the close.
+//!
+//! Guarantees: 250 after the end of data only when the mail is durable; every wait has a limit; a mail without its end
+//! of data is dropped (it was never ours), unless a lone dot was taken for text before: then all that came is stored.
+//! An attacker controls every octet that is read here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+
+use super::places::{Place, Places};
+use super::reply;
+use crate::config::Listen;
+use crate::envelope::{Envelope, Path};
+use crate::mail::{Greeting, Mail, Note};
+use crate::maillog;
+use crate::pipeline::Pipeline;
+use crate::shutdown::Shutdown;
+use crate::smtp::command::{self, Command, Malformed};
+use crate::smtp::data::{Complete, Data};
+use crate::smtp::line::{Line, Received};
+use crate::status::Counters;
+
+/// The longest command line, octets. RFC 5321 4.5.3.1.4 says 512; real clients' addresses and file names are longer.
+const LINE_LIMIT: usize = 2048;
+/// Malformed commands in a session before it is closed.
+const BAD_COMMANDS: u32 = 20;
+/// How long a client may be silent after a lone dot was taken for text; then what came is the mail.
+const AFTER_EARLY_DOT: Duration = Duration::from_secs(30);
+/// How long a client may be silent once the daemon is ending.
+const WHILE_ENDING: Duration = Duration::from_secs(3);
+/// Octets read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// A client's connection.
+pub trait Client: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Whether octets wait to be read at this very moment.
+    fn has_octets(&self) -> bool;
+}
+
+impl Client for tokio::net::TcpStream {
+    fn has_octets(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        // Asked of the kernel, because tokio only learns of new octets when its own loop has turned.
+        let mut octet = [0_u8; 1];
+        matches!(recv(self, &mut octet, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1, _)))
+    }
+}
+
+/// What all sessions share.
+pub struct Intake {
+    /// Where mails go.
+    pub pipeline: Arc<Pipeline>,
+    /// Settings.
+    pub limits: Listen,
+    /// Memory.
+    pub places: Places,
+    /// What happened.
+    pub counters: Arc<Counters>,
+}
+
+/// What the listener sees of a session.
+#[derive(Default)]
+pub struct Activity {
+    /// Milliseconds on the listener's clock since which the session has waited for its client; 0 while it does not.
+    pub waiting_since: AtomicU64,
+    /// Closes it to make room.
+    pub make_room: Notify,
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Quit,
+    Closed,
+    TimedOut,
+    MadeRoom,
+    Stopping,
+    TooManyBad,
+}
+
+/// MAIL to the end of data.
+#[derive(Default)]
+struct Transaction {
+    envelope: Envelope,
+    notes: Vec<Note>,
+}
+
+struct Session<'a, S> {
+    stream: S,
+    received: Received,
+    client: String,
+    greeting: Greeting,
+    transaction: Option<Transaction>,
+    mails: usize,
+    bad_commands: u32,
+    intake: &'a Intake,
+    activity: &'a Activity,
+    clock: Instant,
+    shutdown: Shutdown,
+}
+
+/// Serves one client. `clock` is the listener's.
+pub async fn serve<S: Client>(
+    stream: S,
+    client: String,
+    intake: &Intake,
+    activity: &Activity,
+    clock: Instant,
+    shutdown: Shutdown,
+) {
+    maillog::connected(&client);
+    let mut session = Session {
+        stream,
+        received: Received::default(),
+        client,
+        greeting: Greeting::default(),
+        transaction: None,
+        mails: 0,
+        bad_commands: 0,
+        intake,
+        activity,
+        clock,
+        shutdown,
+    };
+    let end = session.dialog().await.err().unwrap_or(End::Quit);
+    let goodbye = match end {
+        End::Quit | End::Closed => None,
+        End::TimedOut => Some(reply::TIMEOUT),
+        End::MadeRoom => Some(reply::MADE_ROOM),
+        End::Stopping => Some(reply::STOPPING),
+        End::TooManyBad => Some(reply::TOO_MANY_BAD),
+    };
+    if end == End::MadeRoom {
+        session.intake.counters.closed_for_room.up();
+    }
+    if let Some(goodbye) = goodbye {
+        let _ = session.say(goodbye).await;
+    }
+    let _ = tokio::time::timeout(Duration::from_secs(1), session.stream.shutdown()).await;
+    maillog::disconnected(&session.client, &format!("{end:?}"));
+}
+
+impl<S: Client> Session<'_, S> {
+    async fn dialog(&mut self) -> Result<(), End> {
+        self.say(reply::GREETING).await?;
+        loop {
+            let line = match self.line().await? {
+                Line::Complete(line) => line,
+                Line::TooLong => {
+                    self.bad_command(reply::LINE_TOO_LONG).await?;
+                    continue;
+                }
+            };
+            match command::parse(&line) {
+                Ok(Command::Quit) => return self.say(reply::QUIT).await,
+                Ok(command) => self.execute(command).await?,
+                Err(Malformed::UnknownVerb) => self.bad_command(reply::UNKNOWN).await?,
+                Err(Malformed::MissingColon) => self.bad_command(reply::SYNTAX).await?,
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: Command) -> Result<(), End> {
+        match command {
+            Command::Helo(name) => self.greet(Greeting::Helo(name), reply::HELO).await,
+            Command::Ehlo(name) => {
+                let lines = reply::ehlo(self.intake.limits.message_size);
+                self.greet(Greeting::Ehlo(name), &lines).await
+            }
+            Command::Mail { path, size } => self.mail(path, size).await,
+            Command::Rcpt(path) => self.rcpt(path).await,
+            Command::Data => self.data().await,
+            Command::Rset => {
+                self.transaction = None;
+                self.say(reply::RESET).await
+            }
+            Command::Noop => self.say(reply::NOOP).await,
+            Command::Vrfy => self.say(reply::VRFY).await,
+            Command::Quit => Err(End::Quit),
+        }
+    }
+
+    async fn greet(&mut self, greeting: Greeting, reply: &str) -> Result<(), End> {
+        self.greeting = greeting;
+        self.transaction = None;
+        self.say(reply).await
+    }
+
+    async fn mail(&mut self, path: Option<Path>, size: Option<u64>) -> Result<(), End> {
+        if self.transaction.is_some() {
+            return self.say(reply::NESTED_MAIL).await;
+        }
+        if size.is_some_and(|size| size > self.intake.limits.message_size as u64) {
+            self.intake.counters.oversize.up();
+            maillog::not_accepted(&self.client, reply::TOO_LARGE, "over listen.message_size");
+            return self.say(reply::TOO_LARGE).await;
+        }
+        let mut transaction = Transaction::default();
+        transaction.notes.extend(path.as_ref().and_then(unreadable));
+        transaction.envelope.reverse_path = path;
+        self.transaction = Some(transaction);
+        self.say(reply::MAIL).await
+    }
+
+    /// Every recipient is taken: OSSEC abandons the whole mail when one is refused, and nobody but configured
+    /// recipients ever gets anything.
+    async fn rcpt(&mut self, path: Path) -> Result<(), End> {
+        let Some(transaction) = &mut self.transaction else { return self.say(reply::NEED_MAIL).await };
+        transaction.notes.extend(unreadable(&path));
+        transaction.envelope.add(path);
+        self.say(reply::RCPT).await
+    }
+
+    async fn data(&mut self) -> Result<(), End> {
+        match &self.transaction {
+            None => return self.say(reply::NEED_MAIL).await,
+            Some(transaction) if transaction.envelope.forward_paths.is_empty() => {
+                return self.say(reply::NEED_RCPT).await;
+            }
+            Some(_) => {}
+        }
+        self.say(reply::DATA).await?;
+        let mut place = Place::default();
+        let received = self.receive(&mut place).await;
+        let transaction = self.transaction.take().unwrap_or_default();
+        match received? {
+            Message::Complete(complete, end) => {
+                self.accept(transaction, complete, end.is_some()).await?;
+                end.map_or(Ok(()), Err)
+            }
+            Message::TooLarge(surplus) => {
+                self.received.push(&surplus);
+                self.intake.counters.oversize.up();
+                maillog::not_accepted(&self.client, reply::TOO_LARGE, "over listen.message_size");
+                self.say(reply::TOO_LARGE).await
+            }
+        }
+    }
+
+    /// Reads up to the end of data.
+    async fn receive(&mut self, place: &mut Place) -> Result<Message, End> {
+        let deadline = Instant::now() + self.intake.limits.message_timeout;
+        let mut data = Data::new(self.intake.limits.message_size);
+        data.push(&self.received.take());
+        loop {
+            if data.surplus().is_some() {
+                if self.is_end(&mut data).await {
+                    let oversize = data.is_oversize();
+                    let complete = data.end_here();
+                    return Ok(if oversize { Message::TooLarge(complete.surplus) } else { Message::Complete(complete, None) });
+                }
+                data.dot_was_text();
+                continue;
+            }
+            if data.is_oversize() && data.has_early_dot() {
+                // What follows would be read as commands: the session ends here.
+                return data.end_at_last_octet().map(|all| Message::Complete(all, Some(End::Closed))).ok_or(End::Closed);
+            }
+            if data.is_oversize() {
+                data.discard();
+                *place = Place::default();
+            }
+            let patience = if data.has_early_dot() { AFTER_EARLY_DOT } else { self.intake.limits.command_timeout };
+            match self.read(deadline.min(Instant::now() + patience)).await {
+                Ok(octets) => {
+                    self.intake.places.grow(place, data.len() + octets.len()).await;
+                    data.push(&octets);
+                }
+                // A candidate end is never taken back for nothing; without one this is a fragment and not ours.
+                Err(end) => {
+                    return match data.end_at_last_octet() {
+                        Some(all) => Ok(Message::Complete(all, Some(end))),
+                        None => {
+                            maillog::not_accepted(&self.client, "none", "the session ended before the end of data");
+                            Err(end)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether the candidate in `data` is the end. An honest client, who was not offered PIPELINING, has nothing to say
+    /// before our reply: octets that follow at once show that the dot was text. QUIT alone is a script that does not
+    /// read replies.
+    async fn is_end(&mut self, data: &mut Data) -> bool {
+        let whole_gap = Instant::now() + self.intake.limits.early_dot_wait;
+        let mut until = if self.greeting.is_helo() { whole_gap } else { Instant::now() };
+        loop {
+            match Surplus::of(data.surplus().unwrap_or_default()) {
+                Surplus::Text => return false,
+                Surplus::PartOfQuit => until = whole_gap,
+                Surplus::Nothing | Surplus::Quit => {}
+            }
+            if Instant::now() >= until && !self.stream.has_octets() {
+                return !matches!(Surplus::of(data.surplus().unwrap_or_default()), Surplus::PartOfQuit);
+            }
+            match self.read_within_gap(until).await {
+                Some(octets) if octets.is_empty() => return true,
+                Some(octets) => data.push(&octets),
+                None => {}
+            }
+        }
+    }
+
+    async fn accept(&mut self, transaction: Transaction, complete: Complete, cut: bool) -> Result<(), End> {
+        self.received.push(&complete.surplus);
+        let mut notes = transaction.notes;
+        if complete.early_dots > 0 {
+            self.intake.counters.early_dots.up();
+            notes.push(Note::EarlyDot(complete.early_dots));
+        }
+        notes.extend(cut.then_some(Note::EndedAfterEarlyDot));
+        if self.greeting.is_helo() && self.mails > 0 {
+            self.intake.counters.second_transactions.up();
+            notes.push(Note::SecondTransaction);
+        }
+        self.mails += 1;
+        if !notes.is_empty() {
+            let kinds: Vec<&str> = notes.iter().map(Note::kind).collect();
+            maillog::noticed(&self.client, &kinds.join(","));
+        }
+        let mail = Mail {
+            envelope: transaction.envelope,
+            octets: complete.octets,
+            arrival: SystemTime::now(),
+            client: self.client.clone(),
+            greeting: self.greeting.clone(),
+            notes,
+        };
+        let pipeline = Arc::clone(&self.intake.pipeline);
+        let accepted = spawn_blocking(move || pipeline.accept(&mail)).await;
+        let why = match accepted {
+            // The mail is durable: now, and not before, 250 may be said.
+            Ok(Ok(_)) => return self.say(reply::ACCEPTED).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "sealing was broken off".to_owned(),
+        };
+        self.intake.counters.not_taken.up();
+        maillog::not_accepted(&self.client, reply::NOT_STORED, &why);
+        self.say(reply::NOT_STORED).await
+    }
+
+    async fn bad_command(&mut self, reply: &str) -> Result<(), End> {
+        self.bad_commands += 1;
+        if self.bad_commands > BAD_COMMANDS {
+            return Err(End::TooManyBad);
+        }
+        self.say(reply).await
+    }
+
+    async fn line(&mut self) -> Result<Line, End> {
+        let deadline = Instant::now() + self.intake.limits.command_timeout;
+        loop {
+            if let Some(line) = self.received.next_line(LINE_LIMIT) {
+                return Ok(line);
+            }
+            let octets = self.read(deadline).await?;
+            self.received.push(&octets);
+        }
+    }
+
+    /// Some octets, at least one.
+    async fn read(&mut self, deadline: Instant) -> Result<Vec<u8>, End> {
+        let mut chunk = vec![0; CHUNK];
+        // 0 means "not waiting", so the clock's first millisecond counts as its second.
+        let since = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        self.activity.waiting_since.store(since, Ordering::Relaxed);
+        let mut ending = self.shutdown.clone();
+        let outcome = tokio::select! {
+            read = self.stream.read(&mut chunk) => match read {
+                Ok(0) | Err(_) => Err(End::Closed),
+                Ok(count) => Ok(count),
+            },
+            () = tokio::time::sleep_until(deadline) => Err(End::TimedOut),
+            () = self.activity.make_room.notified() => Err(End::MadeRoom),
+            () = async {
+                ending.wait().await;
+                tokio::time::sleep(WHILE_ENDING).await;
+            } => Err(End::Stopping),
+        };
+        self.activity.waiting_since.store(0, Ordering::Relaxed);
+        chunk.truncate(outcome?);
+        Ok(chunk)
+    }
+
+    /// What comes until `until`: octets, nothing (`None`), or the end of the stream (empty).
+    async fn read_within_gap(&mut self, until: Instant) -> Option<Vec<u8>> {
+        let mut chunk = vec![0; CHUNK];
+        // What waits already counts even when the gap is zero or over.
+        let until = if self.stream.has_octets() { Instant::now() + Duration::from_secs(1) } else { until };
+        match timeout_at(until, self.stream.read(&mut chunk)).await {
+            Err(_) => None,
+            Ok(read) => {
+                chunk.truncate(read.unwrap_or(0));
+                Some(chunk)
+            }
+        }
+    }
+
+    /// One reply in one write.
+    async fn say(&mut self, reply: &str) -> Result<(), End> {
+        let line = format!("{reply}\r\n");
+        let deadline = Instant::now() + self.intake.limits.command_timeout;
+        let write = async {
+            self.stream.write_all(line.as_bytes()).await?;
+            self.stream.flush().await
+        };
+        match timeout_at(deadline, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Closed),
+            Err(_) => Err(End::TimedOut),
+        }
+    }
+}
+
+/// What came of DATA.
+enum Message {
+    /// A mail, and why the session is over behind it, if it is.
+    Complete(Complete, Option<End>),
+    /// Over the limit; what followed its end.
+    TooLarge(Vec<u8>),
+}
+
+/// What follows a candidate end.
+#[derive(Debug, PartialEq, Eq)]
+enum Surplus {
+    Nothing,
+    PartOfQuit,
+    Quit,
+    Text,
+}
+
+impl Surplus {
+    fn of(octets: &[u8]) -> Self {
+        let upper = octets.to_ascii_uppercase();
+        match upper.as_slice() {
+            b"" => Self::Nothing,
+            b"QUIT\r\n" | b"QUIT\n" => Self::Quit,
+            part if b"QUIT\r\n".starts_with(part) => Self::PartOfQuit,
+            _ => Self::Text,
+        }
+    }
+}
+
+fn unreadable(path: &Path) -> Option<Note> {
+    (!path.is_readable()).then(|| Note::UnreadablePath(path.as_str().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_quit_alone_is_harmless_behind_a_candidate_end() {
+        assert_eq!(Surplus::of(b""), Surplus::Nothing);
+        assert_eq!(Surplus::of(b"quit\r\n"), Surplus::Quit);
+        for cut in 1..6 {
+            let part = &b"QUIT\r\n"[..cut];
+            assert_eq!(Surplus::of(part), Surplus::PartOfQuit, "{part:?}");
+        }
+        for text in [b"QUIT\r\n\r\n".as_slice(), b"\r\nQUIT\r\n", b"NOOP\r\n", b"QUITE", b"x"] {
+            assert_eq!(Surplus::of(text), Surplus::Text, "{text:?}");
+        }
+    }
+}

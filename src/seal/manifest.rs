@@ -1,0 +1,77 @@
+//! `sealrelay.json`, the last part of every sealed message: which message of which relay this is, for programs.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::mail::{Mail, Note};
+
+/// What `sealrelay verify` and scripts of the recipient's read.
+#[derive(Serialize)]
+pub struct Manifest {
+    /// The version of this form.
+    pub format: u32,
+    /// What made it.
+    pub generator: String,
+    /// Which relay: its host's name.
+    pub instance: String,
+    /// Which run of numbers.
+    pub epoch: String,
+    /// This message's number for its recipient.
+    pub sequence: u64,
+    /// Whom it was sealed for.
+    pub recipient: String,
+    /// The full fingerprints it was sealed to.
+    pub certificates: Vec<String>,
+    /// The full fingerprint of the key that signed it.
+    pub signer: String,
+    /// When the alert arrived, RFC 3339.
+    pub arrived: String,
+    /// Who handed it in, and under what name.
+    pub client: Client,
+    /// What was noticed, in words.
+    pub noticed: Vec<String>,
+}
+
+/// What the client said of itself.
+#[derive(Serialize)]
+pub struct Client {
+    /// Address and port.
+    pub address: String,
+    /// HELO's or EHLO's argument.
+    pub greeting: String,
+    /// MAIL's path; missing for `<>`.
+    pub reverse_path: Option<String>,
+    /// RCPT's paths.
+    pub forward_paths: Vec<String>,
+}
+
+impl Client {
+    /// What `mail`'s client said.
+    pub fn of(mail: &Mail) -> Self {
+        Self {
+            address: mail.client.clone(),
+            greeting: mail.greeting.name().to_owned(),
+            reverse_path: mail.envelope.reverse_path.as_ref().map(|path| path.as_str().to_owned()),
+            forward_paths: mail.envelope.forward_paths.iter().map(|path| path.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+impl Manifest {
+    /// As it stands in the message: lines ending with CRLF.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self).expect("texts and numbers are always JSON");
+        json.replace('\n', "\r\n") + "\r\n"
+    }
+}
+
+/// Notes in words.
+pub fn in_words(notes: &[Note]) -> Vec<String> {
+    notes.iter().map(Note::to_string).collect()
+}
+
+/// Times in the manifest.
+pub fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}

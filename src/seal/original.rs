@@ -1,0 +1,170 @@
+//! What the client sent, taken apart no further than needed: header block, body, Subject, and whether it is MIME.
+//!
+//! Guarantees: header block and body together are all octets received but the blank line between them. A line that
+//! cannot be a header field ends the header block, so that log text which stands where headers should (OSSEC's long
+//! sms alerts have no blank line) is read as text. An attacker who writes log lines or rule texts controls everything
+//! here; nothing of it reaches an outer header.
+
+use mail_parser::{MessageParser, MimeHeaders};
+
+/// A client's mail.
+pub struct Original<'a> {
+    /// Everything up to the blank line, ends of lines included.
+    pub header_block: &'a [u8],
+    /// Everything behind it.
+    pub body: &'a [u8],
+}
+
+impl<'a> Original<'a> {
+    /// Divides `octets`. Header lines may end with CRLF or LF.
+    pub fn read(octets: &'a [u8]) -> Self {
+        let mut at = 0;
+        for line in octets.split_inclusive(|&octet| octet == b'\n') {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            if text.is_empty() {
+                return Self { header_block: &octets[..at], body: &octets[at + line.len()..] };
+            }
+            let continues = at > 0 && (text[0] == b' ' || text[0] == b'\t');
+            if !continues && field_name(text).is_none() {
+                break;
+            }
+            at += line.len();
+        }
+        Self { header_block: &octets[..at], body: &octets[at..] }
+    }
+
+    /// The Subject, decoded, without controls. Empty if there is none.
+    pub fn subject(&self) -> String {
+        let subject = MessageParser::default()
+            .parse_headers(self.header_block)
+            .and_then(|message| message.subject().map(str::to_owned))
+            .unwrap_or_default();
+        subject.chars().filter(|c| !c.is_control()).take(500).collect()
+    }
+
+    /// The `Content-*` fields, if the mail is MIME: it says so, its Content-Type can be read, and nothing in it could
+    /// reach a terminal as a control sequence.
+    pub fn mime_fields(&self) -> Option<Vec<u8>> {
+        let says_so = self.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"MIME-Version"));
+        let mut types = self.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"Content-Type"));
+        let single = types.next().is_some() && types.next().is_none();
+        let reads = MessageParser::default()
+            .parse_headers(self.header_block)
+            .is_some_and(|message| message.content_type().is_some_and(|kind| kind.subtype().is_some()));
+        if !(says_so && single && reads) || has_controls(self.body) {
+            return None;
+        }
+        let content: Vec<&[u8]> = self
+            .fields()
+            .filter(|(name, _)| name.len() > 8 && name[..8].eq_ignore_ascii_case(b"Content-"))
+            .map(|(_, field)| field)
+            .collect();
+        let plain = content.iter().all(|field| field.is_ascii() && !has_controls(field));
+        plain.then(|| with_crlf(&content.concat()))
+    }
+
+    /// Whether HTML may be anywhere in it.
+    pub fn mentions_html(&self) -> bool {
+        [self.header_block, self.body]
+            .iter()
+            .any(|part| part.windows(9).any(|window| window.eq_ignore_ascii_case(b"text/html")))
+    }
+
+    /// Name and whole field, folded lines and line end included.
+    fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let block = self.header_block;
+        let mut starts: Vec<usize> = Vec::new();
+        let mut at = 0;
+        for line in block.split_inclusive(|&octet| octet == b'\n') {
+            if !matches!(line.first(), Some(b' ' | b'\t')) {
+                starts.push(at);
+            }
+            at += line.len();
+        }
+        let ends: Vec<usize> = starts.iter().skip(1).copied().chain([block.len()]).collect();
+        starts.into_iter().zip(ends).filter_map(move |(start, end)| {
+            let field = &block[start..end];
+            field_name(field).map(|name| (name, field))
+        })
+    }
+}
+
+/// RFC 5322 2.2: printable ASCII without blanks and the colon. A blank before the colon is taken (section 4.5).
+fn field_name(line: &[u8]) -> Option<&[u8]> {
+    let colon = line.iter().position(|&octet| octet == b':')?;
+    let name = line[..colon].trim_ascii_end();
+    (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
+}
+
+/// Octets that could move a cursor or end a text early: all controls but TAB, CR and LF, and DEL.
+pub fn has_controls(octets: &[u8]) -> bool {
+    octets.iter().any(|&octet| (octet < b' ' && !matches!(octet, b'\t' | b'\r' | b'\n')) || octet == 0x7f)
+}
+
+fn with_crlf(field: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(field.len() + 8);
+    for line in field.split(|&octet| octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
+        if !line.is_empty() {
+            lines.extend_from_slice(line);
+            lines.extend_from_slice(b"\r\n");
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_mail_is_divided_at_the_blank_line() {
+        for blank in ["\r\n", "\n"] {
+            let text = format!("To: <root>{blank}Subject: a{blank} b{blank}{blank}body{blank}");
+            let original = Original::read(text.as_bytes());
+            assert_eq!(original.body, format!("body{blank}").as_bytes());
+            assert!(original.header_block.ends_with(format!(" b{blank}").as_bytes()));
+            assert_eq!(original.subject(), "a b");
+        }
+    }
+
+    #[test]
+    fn log_text_without_a_blank_line_before_it_is_body() {
+        let original = Original::read(b"To: <root>\r\nNov 20 20:00:45 monitor sshd[1]: Failed password\r\n");
+        assert_eq!(original.header_block, b"To: <root>\r\n");
+        assert_eq!(original.body, b"Nov 20 20:00:45 monitor sshd[1]: Failed password\r\n");
+        assert_eq!(Original::read(b"no header at all").body, b"no header at all");
+        assert_eq!(Original::read(b"").body, b"");
+    }
+
+    #[test]
+    fn a_subject_is_decoded_and_loses_its_controls() {
+        let original = Original::read(b"Subject: =?utf-8?q?caf=C3=A9=1B[31m?=\r\n\r\n");
+        assert_eq!(original.subject(), "caf\u{e9}[31m");
+    }
+
+    #[test]
+    fn mime_needs_a_version_and_a_type_that_reads() {
+        let mime = |block: &str, body: &str| Original::read(format!("{block}\r\n{body}").as_bytes()).mime_fields();
+        let good = "MIME-Version: 1.0\r\nContent-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n";
+        let fields = mime(good, "YQ==\r\n").expect("MIME");
+        assert_eq!(fields, b"Content-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n");
+        assert_eq!(mime("Content-Type: text/html\r\n", "x"), None);
+        assert_eq!(mime("MIME-Version: 1.0\r\n", "x"), None);
+        assert_eq!(mime(good, "\x1b[2J"), None);
+        let twice = format!("{good}Content-Type: text/html\r\n");
+        assert_eq!(mime(&twice, "x"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_octet_is_lost_between_header_block_and_body(text in "[a-zA-Z:. \r\n\t]{0,120}") {
+            let original = Original::read(text.as_bytes());
+            let lost = text.len() - original.header_block.len() - original.body.len();
+            proptest::prop_assert!(lost <= 2);
+            proptest::prop_assert!(text.as_bytes().starts_with(original.header_block));
+            proptest::prop_assert!(text.as_bytes().ends_with(original.body));
+            let _ = (original.subject(), original.mime_fields());
+        }
+    }
+}

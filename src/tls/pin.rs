@@ -1,0 +1,62 @@
+//! Pinned fingerprints: which certificate or key a relay host must present.
+//!
+//! Guarantees: a pin matches the server's own certificate or its own key, never an issuer's.
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::FromDer;
+use x509_parser::certificate::X509Certificate;
+
+use crate::config::{TlsPin, colon_hex};
+
+/// A certificate's fingerprints in every form a pin can take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digests {
+    /// Over the certificate.
+    pub sha256: [u8; 32],
+    /// Over the certificate.
+    pub sha1: [u8; 20],
+    /// Over its public key; `None` if the certificate cannot be parsed.
+    pub spki_sha256: Option<[u8; 32]>,
+}
+
+impl Digests {
+    /// Of the DER certificate `certificate`.
+    pub fn of(certificate: &[u8]) -> Self {
+        let spki = X509Certificate::from_der(certificate).ok().map(|(_, parsed)| Sha256::digest(parsed.public_key().raw));
+        Self {
+            sha256: Sha256::digest(certificate).into(),
+            sha1: Sha1::digest(certificate).into(),
+            spki_sha256: spki.map(Into::into),
+        }
+    }
+
+    /// Whether `pin` names this certificate or its key.
+    pub fn matches(&self, pin: &TlsPin) -> bool {
+        match pin {
+            TlsPin::Sha256(digest) => *digest == self.sha256,
+            TlsPin::Sha1(digest) => *digest == self.sha1,
+            TlsPin::SpkiSha256(digest) => Some(*digest) == self.spki_sha256,
+        }
+    }
+
+    /// The form of them that compares with `pin`.
+    pub fn like(&self, pin: &TlsPin) -> String {
+        match pin {
+            TlsPin::Sha256(_) => TlsPin::Sha256(self.sha256).to_string(),
+            TlsPin::Sha1(_) => TlsPin::Sha1(self.sha1).to_string(),
+            TlsPin::SpkiSha256(_) => {
+                self.spki_sha256.map_or_else(|| "a key that cannot be read".to_owned(), |d| TlsPin::SpkiSha256(d).to_string())
+            }
+        }
+    }
+
+    /// All of them, ready to paste as `pins`.
+    pub fn as_pins(&self) -> Vec<String> {
+        let spki = self.spki_sha256.map(|digest| format!("spki-sha256:{}", colon_hex(&digest)));
+        [format!("sha256:{}", colon_hex(&self.sha256)), format!("sha1:{}", colon_hex(&self.sha1))]
+            .into_iter()
+            .chain(spki)
+            .collect()
+    }
+}
