@@ -28,6 +28,9 @@ use crate::tls::{Tls, TrustError, TrustStore};
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long a queue command may hold the spool while the daemon starts.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -166,7 +169,7 @@ impl Running {
         let tls = Tls::new(TrustStore::load(&config.relay.trust)?);
         let signer = Signer::open(&config.state, &config.sender.address)?;
         let sealer = Sealer::open(config, signer, SystemTime::now())?;
-        let spool = Arc::new(Spool::open(&config.spool, &config.state)?);
+        let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
         Ok(Self {
             pipeline: Arc::new(Pipeline::new(config, sealer, Arc::clone(&spool), Arc::clone(&counters))),

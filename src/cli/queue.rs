@@ -1,6 +1,7 @@
 //! `sealrelay queue`: takes the spool's lock if it is free, else asks the daemon; two processes never move entries.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, time};
 use crate::config::Config;
@@ -87,7 +88,7 @@ fn open(config: &Config) -> Result<Held, Failure> {
     if !config.spool.join("lock").exists() {
         return Ok(Held::ByNobody);
     }
-    match Spool::open(&config.spool, &config.state) {
+    match Spool::open(&config.spool, &config.state, Duration::ZERO) {
         Ok(spool) => Ok(Held::ByUs(Box::new(spool))),
         Err(SpoolError::InUse(_)) => Ok(Held::ByTheDaemon),
         Err(error) => Err(Failure::new(&error, error.hint(), 73)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, say_json, time};
 use crate::config::Config;
 use crate::control::{self, Request};
-use crate::spool::{Spool, Totals};
+use crate::spool::Spool;
 use crate::status::{Counts, State, Status, spool_warnings};
 
 /// Exit codes: 0 well, 75 somebody should look, 69 broken or not running.
@@ -29,14 +29,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
 
 /// What can be said without a daemon: what lies in the spool.
 fn not_running(config: &Config, error: &std::io::Error) -> Status {
-    // Nothing is to be made by somebody who only looks.
-    let there = config.spool.join("lock").exists();
-    let totals = there.then(|| Spool::open(&config.spool, &config.state).ok()).flatten().map(|spool| spool.totals());
+    let totals = Spool::peek(&config.spool);
     let mut warnings = vec![format!(
         "the daemon does not answer on {} ({error}): start it, or run this as its user or a member of its group",
         config.control.display()
     )];
-    warnings.extend(totals.as_ref().map(spool_warnings).unwrap_or_default());
+    warnings.extend(spool_warnings(&totals));
     Status {
         format: 1,
         state: State::Broken,
@@ -46,7 +44,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         since: 0,
         listening: Vec::new(),
         counts: Counts::default(),
-        spool: totals.unwrap_or_else(Totals::default),
+        spool: totals,
         relays: Vec::new(),
         signer: String::new(),
         warnings,

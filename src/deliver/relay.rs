@@ -1,7 +1,7 @@
-//! How a relay host is doing: one timer for all its mail, one probe at a time while there is trouble.
+//! How a relay host is doing: one timer for all its mail.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -10,6 +10,7 @@ use super::backoff;
 use super::outcome::{Meaning, Trouble};
 use super::starttls::Seen;
 use crate::maillog;
+use crate::spool::LONGEST_BACKOFF;
 use crate::status::RelayStatus;
 
 /// A relay host's health.
@@ -24,7 +25,6 @@ pub struct Health {
 struct State {
     troubles: u32,
     next: Option<SystemTime>,
-    probing: bool,
     last_success: Option<SystemTime>,
     trouble: Option<Trouble>,
     certificate_expires: Option<u64>,
@@ -36,7 +36,7 @@ pub enum May {
     /// Now.
     Try,
     /// After this long, or when it gets better.
-    Wait(Duration),
+    Wait(std::time::Duration),
 }
 
 impl Health {
@@ -45,24 +45,18 @@ impl Health {
         Self { relay, state: Mutex::default(), better: Notify::new() }
     }
 
-    /// Asks for a connection. While there is trouble only one at a time may try.
+    /// Whether a connection may be tried at `now`.
     pub fn may_try(&self, now: SystemTime) -> May {
-        let mut state = self.state();
-        let Some(next) = state.next else { return May::Try };
-        match next.duration_since(now) {
-            Ok(wait) if !wait.is_zero() => May::Wait(wait),
-            _ if state.probing => May::Wait(Duration::from_secs(1)),
-            _ => {
-                state.probing = true;
-                May::Try
-            }
+        match self.state().next.and_then(|next| next.duration_since(now).ok()).filter(|wait| !wait.is_zero()) {
+            // A clock that was set back must not stop delivery for longer than any back-off.
+            Some(wait) if wait <= LONGEST_BACKOFF => May::Wait(wait),
+            _ => May::Try,
         }
     }
 
     /// A session is open: the relay host is well.
     pub fn well(&self, seen: &Seen) {
         let mut state = self.state();
-        state.probing = false;
         state.certificate_expires = seen.tls.as_ref().and_then(|tls| crate::tls::expiry(tls.chain.first()?));
         if state.trouble.take().is_some() {
             maillog::relay_usable(&self.relay);
@@ -80,7 +74,6 @@ impl Health {
     /// It cannot be used for now.
     pub fn trouble(&self, trouble: &Trouble, now: SystemTime) {
         let mut state = self.state();
-        state.probing = false;
         state.troubles += 1;
         let delay = match trouble.meaning() {
             Meaning::LoginWrong => backoff::delay(state.troubles).max(backoff::jittered(backoff::AFTER_LOGIN)),

@@ -40,6 +40,9 @@ pub struct Deliver {
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     health: Health,
+    /// Sessions are opened one at a time: when something is wrong it is tried once, not by every worker, and a wrong
+    /// password is not sent four times at once.
+    opening: tokio::sync::Mutex<()>,
 }
 
 /// A session that can take messages.
@@ -52,7 +55,7 @@ impl Deliver {
     /// For `config`'s relay host, from `spool`.
     pub fn new(config: &Config, tls: Tls, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
         let health = Health::new(format!("{}:{}", config.relay.host, config.relay.port));
-        Self { relay: config.relay.clone(), lifetime: config.lifetime, tls, spool, counters, health }
+        Self { relay: config.relay.clone(), lifetime: config.lifetime, tls, spool, counters, health, opening: tokio::sync::Mutex::default() }
     }
 
     /// Delivers until `shutdown`, then ends the sessions.
@@ -118,13 +121,7 @@ impl Deliver {
 
     /// Opens one session and delivers through it until nothing is left or it breaks.
     async fn session(&self, shutdown: &mut Shutdown) {
-        let mut session = match self.open().await {
-            Ok(session) => session,
-            Err(trouble) => {
-                self.health.trouble(&trouble, SystemTime::now());
-                return self.expire(&trouble).await;
-            }
-        };
+        let Some(mut session) = self.open_one().await else { return };
         while !shutdown.is_ending() {
             let Some((id, waiting)) = self.spool.claim(SystemTime::now()) else {
                 if self.idle(shutdown).await { continue } else { break }
@@ -139,6 +136,23 @@ impl Deliver {
             }
         }
         session.dialog.quit().await;
+    }
+
+    /// A session, unless there is trouble, which is remembered.
+    async fn open_one(&self) -> Option<Session> {
+        let _turn = self.opening.lock().await;
+        // Another worker may have met trouble, or have done all the work, while we waited for our turn.
+        if self.health.may_try(SystemTime::now()) != May::Try || self.until_due().is_some() {
+            return None;
+        }
+        match self.open().await {
+            Ok(session) => Some(session),
+            Err(trouble) => {
+                self.health.trouble(&trouble, SystemTime::now());
+                self.expire(&trouble).await;
+                None
+            }
+        }
     }
 
     async fn open(&self) -> Result<Session, Trouble> {

@@ -146,11 +146,12 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Takes hold of the spool in `root` and reads what lies there; `state` keeps the numbers.
+    /// Takes hold of the spool in `root`, waiting for it up to `patience`, and reads what lies there; `state` keeps the
+    /// numbers.
     ///
     /// # Errors
     /// It is in use, or cannot be used.
-    pub fn open(root: &Path, state: &Path) -> Result<Self, SpoolError> {
+    pub fn open(root: &Path, state: &Path, patience: Duration) -> Result<Self, SpoolError> {
         let unusable = |path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::Unusable { path, source }
@@ -158,7 +159,7 @@ impl Spool {
         let open = |name: &str| Directory::open(root.join(name)).map_err(unusable(&root.join(name)));
         let [incoming, queue, held] = [open("incoming")?, open("queue")?, open("held")?];
         let [failed, damaged] = [open("failed")?, open("damaged")?];
-        let lock = take_lock(root)?;
+        let lock = take_lock(root, patience)?;
         clear_fragments(&incoming).map_err(unusable(incoming.path()))?;
         let (index, spooled) = read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
         let carried = spooled.iter().map(|(epoch, recipient, number)| (epoch.as_str(), recipient.as_str(), *number));
@@ -370,6 +371,21 @@ impl Spool {
         entry::read_header(BufReader::new(File::open(directory.file(id)).ok()?)).ok()
     }
 
+    /// How much lies where in the spool at `root`, read without taking hold of it: a daemon may be starting.
+    pub fn peek(root: &Path) -> Totals {
+        let count = |name: &str| names_in(&root.join(name)).len();
+        let oldest = names_in(&root.join("queue")).into_iter().min();
+        let header = oldest.and_then(|id| File::open(root.join("queue").join(id.as_str())).ok());
+        let header = header.and_then(|file| entry::read_header(BufReader::new(file)).ok());
+        Totals {
+            queued: count("queue"),
+            oldest: header.map(|header| seconds(header.arrival)),
+            held: count("held"),
+            failed: count("failed"),
+            damaged: count("damaged"),
+        }
+    }
+
     /// How much lies where.
     pub fn totals(&self) -> Totals {
         let index = self.index();
@@ -401,20 +417,31 @@ impl Spool {
     }
 }
 
-/// The lock is the kernel's: it goes with the process, whatever way that ends.
-fn take_lock(root: &Path) -> Result<File, SpoolError> {
+/// The lock is the kernel's: it goes with the process, whatever way that ends. A queue command holds it for a moment;
+/// a daemon that starts just then waits for `patience`.
+fn take_lock(root: &Path, patience: Duration) -> Result<File, SpoolError> {
     let path = root.join("lock");
     let unusable = |source| SpoolError::Unusable { path: path.clone(), source };
     let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(SpoolError::InUse(root.into())),
-        Err(fs::TryLockError::Error(source)) => Err(unusable(source)),
+    let until = std::time::Instant::now() + patience;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::Error(source)) => return Err(unusable(source)),
+            Err(fs::TryLockError::WouldBlock) if std::time::Instant::now() >= until => {
+                return Err(SpoolError::InUse(root.into()));
+            }
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+        }
     }
 }
 
 fn ids_in(directory: &Directory) -> Vec<QueueId> {
-    let Ok(files) = fs::read_dir(directory.path()) else { return Vec::new() };
+    names_in(directory.path())
+}
+
+fn names_in(directory: &Path) -> Vec<QueueId> {
+    let Ok(files) = fs::read_dir(directory) else { return Vec::new() };
     files.flatten().filter_map(|file| file.file_name().to_str()?.parse().ok()).collect()
 }
 

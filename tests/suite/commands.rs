@@ -1,0 +1,110 @@
+//! The commands that look and ask: config, queue, status, demo.
+
+use crate::support::client::send_alert;
+use crate::support::daemon::{Setup, program};
+use crate::support::eventually;
+use crate::support::relay_host::{Act, RelayHost, Script};
+
+#[test]
+fn the_queue_is_listed_with_and_without_the_daemon() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("END", "451 4.3.0 Not now"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    setup.configure();
+    assert_eq!(String::from_utf8_lossy(&setup.run(&["queue", "list"]).stdout), "Mail queue is empty\n");
+    assert!(!setup.path("spool").exists(), "looking made a spool");
+    let daemon = setup.start();
+    send_alert(&daemon.address, "listed");
+    eventually("a deferred message", || (daemon.status()["counts"]["deferred"] == 1).then_some(()));
+    let id = setup.spooled("queue")[0].file_name().expect("a name").to_string_lossy().into_owned();
+    let with = String::from_utf8_lossy(&setup.run(&["queue", "list"]).stdout).into_owned();
+    let json = String::from_utf8_lossy(&setup.run(&["queue", "list", "--json"]).stdout).into_owned();
+    assert_eq!(daemon.terminate(), 0);
+    let without = String::from_utf8_lossy(&setup.run(&["queue", "list"]).stdout).into_owned();
+    for text in [&with, &without] {
+        for part in [id.as_str(), "admin@example.org", "ossec@example.org", "451 4.3.0 Not now", "-- 16 Kbytes in 1 Request."] {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+    }
+    let line: serde_json::Value = serde_json::from_str(json.trim()).expect("one object a line");
+    assert_eq!((&line["queue_id"], &line["recipient"]), (&id.as_str().into(), &"admin@example.org".into()));
+    let flush = setup.run(&["queue", "flush"]);
+    assert_eq!(flush.status.code(), Some(69), "{flush:?}");
+}
+
+#[test]
+fn two_daemons_never_share_a_spool() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let _daemon = setup.start();
+    // It waits a moment for a queue command to let go, and then gives up.
+    let second = setup.run(&["run"]);
+    assert_eq!(second.status.code(), Some(75), "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another process"));
+}
+
+#[test]
+fn a_port_in_use_is_exit_code_69_with_what_to_do() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let configuration = setup.configure();
+    let text = std::fs::read_to_string(&configuration).expect("read").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    std::fs::write(&configuration, text).expect("written");
+    let output = setup.run(&["run"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let [what, hint] = said.lines().filter(|line| !line.contains("info:")).collect::<Vec<_>>()[..] else { panic!("{said}") };
+    assert!(what.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{what}");
+    assert!(hint.contains("Another program listens there"), "{hint}");
+}
+
+#[test]
+fn sigterm_finishes_what_is_under_way_and_loses_nothing() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).at("END", Act::Late(std::time::Duration::from_millis(800))));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    (0..5).for_each(|nth| send_alert(&daemon.address, &format!("{nth}")));
+    assert_eq!(daemon.terminate(), 0);
+    let (sent, waiting) = (relay_host.heard().taken.len(), setup.spooled("queue").len());
+    assert_eq!(sent + waiting, 5, "{sent} sent, {waiting} waiting");
+    assert!(!setup.path("control.sock").exists());
+    let _daemon = setup.start();
+    relay_host.taken(5);
+    eventually("an empty spool", || setup.spooled("queue").is_empty().then_some(()));
+    assert_eq!(relay_host.heard().taken.len(), 5);
+}
+
+#[test]
+fn the_demo_shows_the_whole_way() {
+    let began = std::time::Instant::now();
+    let output = program().args(["demo", "--keep"]).output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    for part in [
+        "> Helo notify.ossec.net",
+        "None of [\"192.168.1.37\", \"User login failed\", \"pam_unix\"] is in it.",
+        "< AUTH PLAIN <redacted>",
+        "Subject: [...]",
+        "(16384 octets in all)",
+        "Good signature by ",
+        "| Rule: 5503 fired (level 5) -> \"PAM: User login failed.\"",
+        "sealrelay check --login",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+    let folder = text.lines().find_map(|line| line.trim().strip_prefix("The folder is kept: ")).expect("a folder");
+    let configuration = std::path::Path::new(folder).join("sealrelay.toml");
+    let checked = program().arg("--config").arg(&configuration).args(["config", "check"]).output().expect("runs");
+    assert!(checked.status.success(), "{checked:?}");
+    std::fs::remove_dir_all(folder).expect("removed");
+    eprintln!("the demo took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_64() {
+    assert_eq!(program().arg("bogus").output().expect("runs").status.code(), Some(64));
+    assert_eq!(program().arg("--help").output().expect("runs").status.code(), Some(0));
+}

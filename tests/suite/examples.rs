@@ -1,0 +1,110 @@
+//! Every configuration the project ships or describes is accepted: the commented sample, the tutorial's Gmail case, the
+//! guide's three tiers of trust.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::support::daemon::program;
+
+/// A folder with an operator's files, and `text` as its configuration with the fingerprint filled in.
+fn checked(text: &str) -> (bool, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir_all(folder.path().join("keys")).expect("keys");
+    fs::create_dir_all(folder.path().join("certs")).expect("certs");
+    let private = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("private");
+        path
+    };
+    // A certificate made just now, as an operator would have it.
+    let (certificate, _) = sequoia_openpgp::cert::CertBuilder::general_purpose(Some("<admin@example.org>"))
+        .generate()
+        .expect("a certificate");
+    let armored = {
+        use sequoia_openpgp::serialize::SerializeInto;
+        certificate.armored().to_vec().expect("armored")
+    };
+    private("keys/admin.asc", &armored);
+    private("keys/ossec.pub", &armored);
+    private("certs/MyOrg.crt", &fs::read(root.join("certs/test/ca.pem")).expect("the test CA"));
+    private("sasl_password", b"secret\n");
+    let text = text.replace("<40 hex digits of keys/admin.asc>", &certificate.fingerprint().to_hex());
+    let configuration = private("sealrelay.toml", text.as_bytes());
+    let output = program().arg("--config").arg(configuration).args(["config", "check"]).output().expect("runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn sample() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/sealrelay.toml");
+    fs::read_to_string(path).expect("deploy/sealrelay.toml")
+}
+
+#[test]
+fn the_sample_is_accepted_as_it_is() {
+    let (good, said) = checked(&sample());
+    assert!(good, "{said}");
+}
+
+#[test]
+fn every_key_the_sample_explains_is_accepted_with_the_value_it_shows() {
+    let sample = sample();
+    let mut tried = 0;
+    let lines: Vec<&str> = sample.lines().collect();
+    for (nth, line) in lines.iter().enumerate() {
+        let Some(setting) = line.strip_prefix("# ").filter(|rest| is_setting(rest)) else { continue };
+        // `pins` and `ca_file` exclude each other; each is tried alone.
+        let text: String = lines.iter().enumerate().map(|(other, line)| format!("{}\n", if other == nth { setting } else { line })).collect();
+        let (good, said) = checked(&text);
+        assert!(good, "line {}: {setting}: {said}", nth + 1);
+        tried += 1;
+    }
+    assert!(tried >= 15, "the sample explains only {tried} keys");
+}
+
+fn is_setting(line: &str) -> bool {
+    line.split_once(" = ").is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|o| o.is_ascii_lowercase() || o == b'_'))
+}
+
+/// The tutorial's case: Gmail with a login; From is the login, whatever OSSEC says.
+const GMAIL: &str = r#"
+[[recipient]]
+address = "slacker007.dev@gmail.com"
+certificate = "keys/admin.asc"
+fingerprint = "<40 hex digits of keys/admin.asc>"
+
+[[relay]]
+host = "smtp.gmail.com"
+port = 587
+username = "slacker007.dev@gmail.com"
+password_file = "sasl_password"
+"#;
+
+/// The guide's values: sasl_username and sasl_domain joined, its own names for the files.
+const GUIDE: &str = r#"
+[sender]
+address = "ossec@news-org.com"
+
+[[recipient]]
+address = "securedrop@freedom.press"
+certificate = "keys/ossec.pub"
+fingerprint = "<40 hex digits of keys/admin.asc>"
+
+[[relay]]
+host = "smtp.news-org.com"
+port = 465
+username = "ossec@news-org.com"
+password_file = "sasl_password"
+"#;
+
+#[test]
+fn the_tutorials_gmail_case_and_the_guides_three_tiers_of_trust_are_accepted() {
+    let ca = format!("{GUIDE}ca_file = \"certs/MyOrg.crt\"\n");
+    let pin = format!("{GUIDE}pins = [\"sha1:6D:87:EE:CB:D0:37:2F:88:B8:29:06:FB:35:F4:65:00:7F:FD:84:29\"]\n");
+    for text in [GMAIL, GUIDE, &ca, &pin] {
+        let (good, said) = checked(text);
+        assert!(good, "{said}\n{text}");
+    }
+}

@@ -1,0 +1,244 @@
+//! The daemon under test: a folder with its configuration, and its process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::cert::CertBuilder;
+use sequoia_openpgp::serialize::SerializeInto;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::relay_host::{PASSWORD, USERNAME};
+use super::{PATIENCE, eventually};
+
+
+/// Stands in every alert a test sends; must be found nowhere outside the recipient's hands.
+pub const MARKER: &str = "MARKERquxoidWORD";
+
+/// A folder with everything a daemon needs.
+pub struct Setup {
+    folder: TempDir,
+    pub recipients: Vec<(String, Cert)>,
+    relay: String,
+    listen: String,
+    more: String,
+}
+
+impl Setup {
+    /// `admin@example.org` as the default recipient, a relay host on `port` verified by `ca_pem`, a login.
+    pub fn new(port: u16, ca_pem: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let setup = Self {
+            folder,
+            recipients: Vec::new(),
+            relay: format!("host = \"localhost\"\nport = {port}\nusername = \"{USERNAME}\"\npassword_file = \"sasl_password\"\nca_file = \"ca.pem\"\ntimeout = \"2s\"\n"),
+            listen: "addresses = [\"127.0.0.1:0\"]\n".to_owned(),
+            more: String::new(),
+        };
+        setup.write("ca.pem", ca_pem.as_bytes());
+        setup.write("sasl_password", PASSWORD.as_bytes());
+        setup.recipient("admin@example.org", "default = true")
+    }
+
+    /// Adds a recipient with a fresh certificate.
+    pub fn recipient(self, address: &str, more: &str) -> Self {
+        let (certificate, _) = CertBuilder::general_purpose(Some(format!("<{address}>"))).generate().expect("a key");
+        self.recipient_with(address, certificate, more)
+    }
+
+    pub fn recipient_with(mut self, address: &str, certificate: Cert, more: &str) -> Self {
+        self.write(&format!("{address}.asc"), &certificate.armored().to_vec().expect("armored"));
+        let fingerprint = certificate.fingerprint().to_hex();
+        self.more.push_str(&format!(
+            "[[recipient]]\naddress = \"{address}\"\ncertificate = \"{address}.asc\"\nfingerprint = \"{fingerprint}\"\n{more}\n"
+        ));
+        self.recipients.push((address.to_owned(), certificate));
+        self
+    }
+
+    /// Replaces the relay section's lines that begin with one of the new keys.
+    pub fn relay(mut self, lines: &str) -> Self {
+        for line in lines.lines() {
+            let key = line.split('=').next().unwrap_or_default().trim();
+            self.relay = self.relay.lines().filter(|old| old.split('=').next().unwrap_or_default().trim() != key).map(|l| format!("{l}\n")).collect();
+            self.relay.push_str(&format!("{line}\n"));
+        }
+        self
+    }
+
+    /// Takes the line with `key` out of the relay section.
+    pub fn without_relay(mut self, key: &str) -> Self {
+        self.relay = self.relay.lines().filter(|old| !old.starts_with(key)).map(|l| format!("{l}\n")).collect();
+        self
+    }
+
+    pub fn listen(mut self, lines: &str) -> Self {
+        self.listen.push_str(lines);
+        self.listen.push('\n');
+        self
+    }
+
+    pub fn more(mut self, lines: &str) -> Self {
+        self.more.push_str(lines);
+        self.more.push('\n');
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a private file into the folder.
+    pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name);
+        fs::write(&path, content).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("private");
+        path
+    }
+
+    /// Writes the configuration; its path.
+    pub fn configure(&self) -> PathBuf {
+        let spool = if self.more.contains("[spool]") { "" } else { "[spool]\ndirectory = \"spool\"\n" };
+        self.write(
+            "sealrelay.toml",
+            format!(
+                "[listen]\n{}\n[[relay]]\n{}\n{spool}[state]\ndirectory = \"state\"\n[control]\nsocket = \"control.sock\"\n[log]\nlevel = \"trace\"\n{}",
+                self.listen, self.relay, self.more
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// Runs a command of the binary with this configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.arg("--config").arg(self.path("sealrelay.toml")).args(arguments);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("the binary runs")
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn start(&self) -> Daemon<'_> {
+        self.configure();
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
+        let child = self.command(&["run"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
+        let mut daemon = Daemon { child, setup: self, address: String::new() };
+        daemon.address = eventually("the daemon to listen", || {
+            if let Ok(Some(status)) = daemon.child.try_wait() {
+                panic!("the daemon ended at once with {status}:\n{}", self.log());
+            }
+            let status = daemon.try_status()?;
+            (status["pid"] == daemon.child.id()).then(|| status["listening"][0].as_str().map(str::to_owned))?
+        });
+        daemon
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The files of one of the spool's directories.
+    pub fn spooled(&self, directory: &str) -> Vec<PathBuf> {
+        let Ok(files) = fs::read_dir(self.path("spool").join(directory)) else { return Vec::new() };
+        let mut files: Vec<PathBuf> = files.flatten().map(|file| file.path()).filter(|path| path.extension().is_none()).collect();
+        files.sort();
+        files
+    }
+
+    /// Invariant 2, and the password: nothing of them in any file but the recipient's and ours to configure.
+    #[track_caller]
+    pub fn assert_nothing_leaked(&self) {
+        let mut looked_at = 0;
+        for start in ["spool", "state", "log"] {
+            visit(&self.path(start), &mut |path, octets| {
+                looked_at += 1;
+                let base64 = { use base64::Engine; base64::engine::general_purpose::STANDARD.encode(PASSWORD) };
+                for secret in [MARKER, PASSWORD, base64.as_str()] {
+                    let found = octets.windows(secret.len()).any(|window| window == secret.as_bytes());
+                    assert!(!found, "{secret:?} stands in {}", path.display());
+                }
+            });
+        }
+        assert!(looked_at > 0, "nothing was looked at");
+    }
+}
+
+/// The binary, without the environment's settings.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealrelay"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEALRELAY_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn visit(path: &Path, with: &mut impl FnMut(&Path, &[u8])) {
+    if path.is_dir() {
+        for file in fs::read_dir(path).expect("listed").flatten() {
+            visit(&file.path(), with);
+        }
+    } else if let Ok(octets) = fs::read(path) {
+        with(path, &octets);
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon<'a> {
+    child: Child,
+    setup: &'a Setup,
+    pub address: String,
+}
+
+impl Daemon<'_> {
+    fn try_status(&self) -> Option<Value> {
+        let output = self.setup.run(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (status["running"] == true).then_some(status)
+    }
+
+    pub fn status(&self) -> Value {
+        eventually("status", || self.try_status())
+    }
+
+    pub fn flush(&self) {
+        assert!(self.setup.run(&["queue", "flush"]).status.success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9 from outside.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+
+    /// SIGTERM; its exit code.
+    pub fn terminate(mut self) -> i32 {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        let until = Instant::now() + PATIENCE + Duration::from_secs(10);
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status.code().unwrap_or(-1);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the daemon does not end");
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

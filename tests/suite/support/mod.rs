@@ -1,0 +1,38 @@
+//! What the tests share: the daemon as a process, a scripted relay host with real TLS, a CA, a reader of sealed mail, a
+//! client.
+
+pub mod client;
+pub mod daemon;
+pub mod pki;
+pub mod reader;
+pub mod relay_host;
+
+use std::time::{Duration, Instant};
+
+/// Long enough for a loaded machine, short enough for a person.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks `what` until it answers, for [`PATIENCE`] at most.
+#[track_caller]
+pub fn eventually<T>(wanted: &str, mut what: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = what() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "waited in vain for {wanted}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether a test that needs a program from outside may go on. In CI a missing one is a failing test.
+pub fn have(program: &str) -> bool {
+    let there = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+    let required = std::env::var_os("SEALRELAY_TESTS_REQUIRE_PEERS").is_some();
+    assert!(there || !required, "{program} is needed: run tests/run.sh");
+    if !there {
+        eprintln!("skipped: {program} is not there; tests/run.sh brings it");
+    }
+    there
+}
