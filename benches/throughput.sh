@@ -233,7 +233,8 @@ CONFIGURATION
 }
 
 status() { "$sealrelay" --config "$folder/sealrelay.toml" status --json || true; }
-status_answers() { status | grep -q '"running": *true'; }
+# The socket first: without it `status` looks into the spool itself, and takes the lock the daemon is about to take.
+status_answers() { [ -S "$folder/control.sock" ] && status | grep -q '"running": *true'; }
 
 # status_value KEY VALUE: the first match of the pattern VALUE behind KEY. The form is ours, and needs no parser.
 status_value() { status | tr -d '\n' | grep -o "$1[^0-9]*$2" | head -n 1 | grep -o "$2\$"; }

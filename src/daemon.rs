@@ -74,7 +74,10 @@ impl StartError {
             Self::Spool(error) => error.hint(),
             Self::State(path, _) => format!("The service's user must own {}.", path.display()),
             Self::Bind(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                format!("Another program listens there (`ss -ltnp sport = {}` names it); stop it, or choose another address.", address.port())
+                format!(
+                    "Another program listens there (`ss -ltnp sport = {}` names it); stop it, or choose another address.",
+                    address.port()
+                )
             }
             Self::Bind(..) => {
                 "Ports below 1024 need CAP_NET_BIND_SERVICE; the address must be one of this machine's.".to_owned()
@@ -125,8 +128,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::System)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::System)?;
     let bound = intake::bind(&config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
-    let control =
-        control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
+    let control = control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
     let (trigger, shutdown) = shutdown::channel();
     let listening = bound.addresses();
     running.announce(config, &listening);

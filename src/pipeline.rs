@@ -72,8 +72,11 @@ impl Pipeline {
         if batch.entries.is_empty() {
             let defaults: Vec<usize> =
                 route::defaults(&self.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
-            let notes: Vec<Note> =
-                batch.unsealable.iter().map(|&nth| Note::CannotSealTo(self.recipients[nth].address.to_string())).collect();
+            let notes: Vec<Note> = batch
+                .unsealable
+                .iter()
+                .map(|&nth| Note::CannotSealTo(self.recipients[nth].address.to_string()))
+                .collect();
             self.seal(mail, &defaults, &notes, &mut batch);
         }
         self.store(mail, batch)

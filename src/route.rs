@@ -8,7 +8,8 @@ use crate::envelope::Envelope;
 
 /// The numbers of the recipients, in the order of the configuration.
 pub fn route(recipients: &[Recipient], envelope: &Envelope) -> Vec<usize> {
-    let claims = |recipient: &Recipient, path| recipient.claims.iter().any(|claim| crate::envelope::Path::names(path, claim));
+    let claims =
+        |recipient: &Recipient, path| recipient.claims.iter().any(|claim| crate::envelope::Path::names(path, claim));
     let unclaimed = envelope.forward_paths.is_empty()
         || envelope.forward_paths.iter().any(|path| !recipients.iter().any(|recipient| claims(recipient, path)));
     (0..recipients.len())

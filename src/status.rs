@@ -89,14 +89,20 @@ impl Counters {
     /// What in these numbers an operator should know.
     fn warnings(&self) -> Vec<String> {
         let told = [
-            (&self.early_dots, "mail(s) held a lone dot in their text: somebody may be writing log lines to cut alerts"),
+            (
+                &self.early_dots,
+                "mail(s) held a lone dot in their text: somebody may be writing log lines to cut alerts",
+            ),
             (&self.second_transactions, "mail(s) were the second of a session that sends one: they may be forged"),
             (&self.oversize, "mail(s) were over the size limit and not taken: raise listen.message_size"),
             (&self.not_taken, "mail(s) or sessions were not taken: see the log for why"),
             (&self.closed_for_room, "silent session(s) were closed to make room: raise listen.sessions"),
             (&self.not_sealed, "alert(s) could not be sealed for a recipient: see the certificates"),
         ];
-        told.iter().filter(|(counter, _)| counter.get() > 0).map(|(counter, text)| format!("{} {text}", counter.get())).collect()
+        told.iter()
+            .filter(|(counter, _)| counter.get() > 0)
+            .map(|(counter, text)| format!("{} {text}", counter.get()))
+            .collect()
     }
 }
 

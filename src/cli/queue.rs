@@ -30,9 +30,9 @@ pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
 
 fn list(config: &Config, json: bool) -> Result<u8, Failure> {
     let list: Vec<Listed> = match open(config)? {
-        Held::ByNobody => Vec::new(),
-        Held::ByUs(spool) => spool.list(),
-        Held::ByTheDaemon => ask(config, Request::List)?,
+        Spooled::Nowhere => Vec::new(),
+        Spooled::Held(spool) => spool.list(),
+        Spooled::WithTheDaemon => ask(config, Request::List)?,
     };
     match (json, list.is_empty()) {
         (true, _) => list.iter().for_each(|listed| say(serde_json::json!(listed))),
@@ -67,7 +67,7 @@ fn table(list: &[Listed]) {
 }
 
 fn flush(config: &Config) -> Result<u8, Failure> {
-    if !matches!(open(config)?, Held::ByTheDaemon) {
+    if !matches!(open(config)?, Spooled::WithTheDaemon) {
         let hint = "Start it: whatever lies in the spool is tried then.";
         return Err(Failure::new("the daemon does not run, so nothing can be sent", hint, EX_UNAVAILABLE));
     }
@@ -77,20 +77,20 @@ fn flush(config: &Config) -> Result<u8, Failure> {
 }
 
 /// Who holds the spool.
-enum Held {
+enum Spooled {
     /// It was never made; nothing lies there, and nothing is to be made by somebody who only looks.
-    ByNobody,
-    ByUs(Box<Spool>),
-    ByTheDaemon,
+    Nowhere,
+    Held(Box<Spool>),
+    WithTheDaemon,
 }
 
-fn open(config: &Config) -> Result<Held, Failure> {
+fn open(config: &Config) -> Result<Spooled, Failure> {
     if !config.spool.join("lock").exists() {
-        return Ok(Held::ByNobody);
+        return Ok(Spooled::Nowhere);
     }
     match Spool::open(&config.spool, &config.state, Duration::ZERO) {
-        Ok(spool) => Ok(Held::ByUs(Box::new(spool))),
-        Err(SpoolError::InUse(_)) => Ok(Held::ByTheDaemon),
+        Ok(spool) => Ok(Spooled::Held(Box::new(spool))),
+        Err(SpoolError::InUse(_)) => Ok(Spooled::WithTheDaemon),
         Err(error) => Err(Failure::new(&error, error.hint(), 73)),
     }
 }

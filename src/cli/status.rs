@@ -19,7 +19,11 @@ pub struct Arguments {
 pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
     let config = load(file)?;
     let status = control::ask(&config.control, Request::Status).unwrap_or_else(|error| not_running(&config, &error));
-    if arguments.json { say_json(&status)? } else { show(&status) }
+    if arguments.json {
+        say_json(&status)?
+    } else {
+        show(&status)
+    }
     Ok(match status.state {
         State::Ok => 0,
         State::Degraded => EX_TEMPFAIL,

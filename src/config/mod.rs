@@ -21,7 +21,9 @@ pub use load::{DEFAULT_FILE, LoadError};
 pub use secret::{Secret, SecretError};
 
 use crate::envelope::Address;
-use raw::{OneOrMore, RawConfig, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd, RawTls};
+use raw::{
+    OneOrMore, RawConfig, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd, RawTls,
+};
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -313,7 +315,11 @@ impl Validator<'_> {
         }
         if !recipients.iter().any(|recipient| recipient.default) {
             let what = "no entry is the default one";
-            return Err(self.wrong("recipient.default", what, "Set default = true on who gets what nobody else claims."));
+            return Err(self.wrong(
+                "recipient.default",
+                what,
+                "Set default = true on who gets what nobody else claims.",
+            ));
         }
         Ok(recipients)
     }
@@ -436,9 +442,11 @@ impl Validator<'_> {
                 });
                 Ok(Trust::Pins(pins.collect::<Result<_, _>>()?))
             }
-            (None, Some(_)) => {
-                Err(self.wrong("relay.pins", "an empty list", "Name a pin, or remove the key to trust the system's roots."))
-            }
+            (None, Some(_)) => Err(self.wrong(
+                "relay.pins",
+                "an empty list",
+                "Name a pin, or remove the key to trust the system's roots.",
+            )),
             (Some(_), Some(_)) => Err(self.wrong(
                 "relay.pins",
                 "ca_file and pins are both set",
@@ -473,8 +481,9 @@ impl Validator<'_> {
         seconds: std::ops::RangeInclusive<u64>,
     ) -> Result<Duration, ConfigError> {
         let text = text.as_deref().unwrap_or(default);
-        let duration = humantime::parse_duration(text)
-            .map_err(|error| self.wrong(key, format!("{text:?}: {error}"), "Write it with its unit: 300ms, 5m, 14d."))?;
+        let duration = humantime::parse_duration(text).map_err(|error| {
+            self.wrong(key, format!("{text:?}: {error}"), "Write it with its unit: 300ms, 5m, 14d.")
+        })?;
         let (least, most) = (Duration::from_secs(*seconds.start()), Duration::from_secs(*seconds.end()));
         if (least..=most).contains(&duration) {
             return Ok(duration);

@@ -124,8 +124,9 @@ impl Dialog {
         let mut reader = ReplyReader::default();
         let mut chunk = [0; 4096];
         loop {
-            let complete =
-                reader.read(&mut self.received).map_err(|error| Trouble::new(step, Cause::Nonsense(error.to_string())))?;
+            let complete = reader
+                .read(&mut self.received)
+                .map_err(|error| Trouble::new(step, Cause::Nonsense(error.to_string())))?;
             if let Some(reply) = complete {
                 maillog::dialog(&self.relay, '<', &reply.to_string());
                 return Ok(reply);

@@ -186,7 +186,10 @@ impl fmt::Display for Trouble {
             Cause::Nonsense(what) => write!(f, "at {step}: {what}"),
             Cause::Unasked => write!(f, "before {step} the relay host sent a reply that nobody had asked for"),
             Cause::Injected => {
-                write!(f, "octets came in clear behind the reply to STARTTLS: somebody on the way may have put them there")
+                write!(
+                    f,
+                    "octets came in clear behind the reply to STARTTLS: somebody on the way may have put them there"
+                )
             }
             Cause::NoStartTls => write!(f, "the relay host does not offer STARTTLS, or somebody on the way removed it"),
             Cause::NoMechanism(offered) => {
@@ -242,7 +245,8 @@ mod tests {
 
     #[test]
     fn whatever_is_unknown_is_deferred() {
-        for cause in [Cause::Timeout, Cause::Closed, Cause::Unasked, Cause::Io("x".into()), Cause::Nonsense("x".into())] {
+        for cause in [Cause::Timeout, Cause::Closed, Cause::Unasked, Cause::Io("x".into()), Cause::Nonsense("x".into())]
+        {
             assert_eq!(Trouble::new(Step::EndOfData, cause.clone()).meaning(), Meaning::MessageWaits);
             assert_eq!(Trouble::new(Step::Tls, cause).meaning(), Meaning::RelayWaits);
         }

@@ -55,7 +55,15 @@ impl Deliver {
     /// For `config`'s relay host, from `spool`.
     pub fn new(config: &Config, tls: Tls, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
         let health = Health::new(format!("{}:{}", config.relay.host, config.relay.port));
-        Self { relay: config.relay.clone(), lifetime: config.lifetime, tls, spool, counters, health, opening: tokio::sync::Mutex::default() }
+        Self {
+            relay: config.relay.clone(),
+            lifetime: config.lifetime,
+            tls,
+            spool,
+            counters,
+            health,
+            opening: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Delivers until `shutdown`, then ends the sessions.
@@ -159,11 +167,11 @@ impl Deliver {
         let mut seen = Seen::default();
         let mut dialog = starttls::open(&self.relay, &self.tls, Handshake::Strict, &mut seen).await?;
         let offered = seen.inside.clone().unwrap_or_default();
-        if let Some(login) = &self.relay.login {
-            if let Err(trouble) = session::login(&mut dialog, login, &offered).await {
-                dialog.quit().await;
-                return Err(trouble);
-            }
+        if let Some(login) = &self.relay.login
+            && let Err(trouble) = session::login(&mut dialog, login, &offered).await
+        {
+            dialog.quit().await;
+            return Err(trouble);
         }
         self.health.well(&seen);
         Ok(Session { dialog, offered })
@@ -186,7 +194,7 @@ impl Deliver {
                 return Some(session);
             }
         };
-        match session::send(&mut session.dialog, &session.offered, &header, &message).await {
+        match session::send(&mut session.dialog, &session.offered, &header, message).await {
             Ok(reply) => {
                 self.sent(id, header, &reply).await;
                 Some(session)

@@ -90,7 +90,12 @@ async fn auth(
 /// # Errors
 /// Whatever did not work. At [`Step::EndOfData`] without a reply it may have been taken: it is sent again, with the
 /// same Message-ID, because a duplicate is better than a loss.
-pub async fn send(dialog: &mut Dialog, offered: &Capabilities, header: &Header, message: &[u8]) -> Result<Reply, Trouble> {
+pub async fn send(
+    dialog: &mut Dialog,
+    offered: &Capabilities,
+    header: &Header,
+    message: Vec<u8>,
+) -> Result<Reply, Trouble> {
     if let Some(limit) = offered.size.filter(|limit| *limit < header.size) {
         return Err(Trouble::new(Step::Mail, Cause::TooLarge(limit)));
     }

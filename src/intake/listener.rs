@@ -64,9 +64,9 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> 
 
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    error.raw_os_error().is_some_and(|code| {
-        code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error()
-    })
+    error
+        .raw_os_error()
+        .is_some_and(|code| code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {

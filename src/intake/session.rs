@@ -253,14 +253,21 @@ impl<S: Client> Session<'_, S> {
                 if self.is_end(&mut data).await {
                     let oversize = data.is_oversize();
                     let complete = data.end_here();
-                    return Ok(if oversize { Message::TooLarge(complete.surplus) } else { Message::Complete(complete, None) });
+                    return Ok(if oversize {
+                        Message::TooLarge(complete.surplus)
+                    } else {
+                        Message::Complete(complete, None)
+                    });
                 }
                 data.dot_was_text();
                 continue;
             }
             if data.is_oversize() && data.has_early_dot() {
                 // What follows would be read as commands: the session ends here.
-                return data.end_at_last_octet().map(|all| Message::Complete(all, Some(End::Closed))).ok_or(End::Closed);
+                return data
+                    .end_at_last_octet()
+                    .map(|all| Message::Complete(all, Some(End::Closed)))
+                    .ok_or(End::Closed);
             }
             if data.is_oversize() {
                 data.discard();

@@ -291,7 +291,7 @@ fn encryption_keys(
             Ok((all.iter().map(|key| key.key().clone().role_into_unspecified()).collect(), true))
         }
         (false, true) => {
-            let on = expiry.map_or_else(|| "an unknown day".to_owned(), |at| day(at));
+            let on = expiry.map_or_else(|| "an unknown day".to_owned(), day);
             Err(Unusable::Expired(fingerprint.clone(), on))
         }
     }

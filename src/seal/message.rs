@@ -40,7 +40,8 @@ pub fn write(sink: &mut Vec<u8>, to: &To<'_>, signer: &Signer, text: &[u8]) -> o
         message = message.add_intended_recipient(certificate);
     }
     let mut message = LiteralWriter::new(message.build()?).build()?;
-    message.write_all(text)?;
+    // In pieces: the writers behind this one each make a buffer as large as what they are given at once.
+    text.chunks(64 * 1024).try_for_each(|piece| message.write_all(piece))?;
     // Only this completes the message; a dropped one is broken.
     message.finalize()?;
     armor.inner.finalize()?;

@@ -21,38 +21,47 @@ use crate::mail::{Mail, Note};
 /// The longest line sent as it is, without its end (RFC 5322 2.1.1).
 const LINE_LIMIT: usize = 998;
 
-/// Writes the entity that is signed and encrypted.
+/// Writes the entity that is signed and encrypted. A large alert is copied once, into the entity, and nowhere else.
 pub fn inside(mail: &Mail, notes: &[Note], manifest: &Manifest, outside: &Outside) -> Vec<u8> {
     let original = Original::read(&mail.octets);
     let boundary = hex(&random::<16>());
     let mut entity = head(outside, mail.arrival, &original, &boundary);
-    let mut part = |headers: &str, content: &[u8]| {
-        entity.extend_from_slice(format!("--{boundary}\r\n{headers}").as_bytes());
-        entity.extend_from_slice(content);
-        entity.extend_from_slice(b"\r\n");
-    };
     if !notes.is_empty() {
-        part("", &text_part("text/plain", &notice_text(notes)));
+        begin_part(&mut entity, &boundary);
+        text_part(&mut entity, "text/plain", &notice_text(notes));
     }
     let mime = original.mime_fields();
     // Rule text can inject MIME headers, and HTML can hide: then the octets themselves come first.
     if mime.is_none() || mail.greeting.is_helo() || original.mentions_html() {
-        part("", &text_part("text/plain", original.body));
+        begin_part(&mut entity, &boundary);
+        text_part(&mut entity, "text/plain", original.body);
     }
     if let Some(fields) = mime {
-        part("", &[fields.as_slice(), b"\r\n", original.body].concat());
+        begin_part(&mut entity, &boundary);
+        entity.extend_from_slice(&fields);
+        entity.extend_from_slice(b"\r\n");
+        entity.extend_from_slice(original.body);
     }
-    part("Content-Disposition: inline; filename=\"header.txt\"\r\n", &text_part("text/plain", original.header_block));
-    part("Content-Disposition: attachment; filename=\"sealrelay.json\"\r\n", &json_part(manifest));
-    entity.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    begin_part(&mut entity, &boundary);
+    entity.extend_from_slice(b"Content-Disposition: inline; filename=\"header.txt\"\r\n");
+    text_part(&mut entity, "text/plain", original.header_block);
+    begin_part(&mut entity, &boundary);
+    entity.extend_from_slice(b"Content-Disposition: attachment; filename=\"sealrelay.json\"\r\n");
+    text_part(&mut entity, "application/json", manifest.to_json().as_bytes());
+    entity.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     entity
+}
+
+/// The delimiter; its own CRLF in front, so that the part before it keeps its last octet (RFC 2046 5.1.1).
+fn begin_part(entity: &mut Vec<u8>, boundary: &str) {
+    entity.extend_from_slice(format!("\r\n--{boundary}\r\n").as_bytes());
 }
 
 fn head(outside: &Outside, arrival: SystemTime, original: &Original<'_>, boundary: &str) -> Vec<u8> {
     let protected = outside.inside(arrival, &original.subject());
     format!(
         "{protected}MIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; protected-headers=\"v1\"; hp=\"cipher\";\r\n boundary=\"{boundary}\"\r\n\r\n"
+         Content-Type: multipart/mixed; protected-headers=\"v1\"; hp=\"cipher\";\r\n boundary=\"{boundary}\"\r\n"
     )
     .into_bytes()
 }
@@ -62,32 +71,50 @@ fn notice_text(notes: &[Note]) -> Vec<u8> {
     format!("The mail relay noticed:\r\n\r\n{lines}").into_bytes()
 }
 
-fn json_part(manifest: &Manifest) -> Vec<u8> {
-    text_part("application/json", manifest.to_json().as_bytes())
-}
-
 /// Content-Type, encoding and content of one part, whatever the octets.
-fn text_part(kind: &str, octets: &[u8]) -> Vec<u8> {
-    let (encoding, content) = encode(octets);
+fn text_part(entity: &mut Vec<u8>, kind: &str, octets: &[u8]) {
     let charset = match std::str::from_utf8(octets) {
         Ok(text) if text.is_ascii() => "us-ascii",
         Ok(_) => "utf-8",
         // Which one it was nobody said; this one shows every octet as something.
         Err(_) => "iso-8859-1",
     };
-    let mut part =
-        format!("Content-Type: {kind}; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n").into_bytes();
-    part.extend_from_slice(&content);
-    part
+    let encoding = Encoding::of(octets);
+    let head =
+        format!("Content-Type: {kind}; charset={charset}\r\nContent-Transfer-Encoding: {}\r\n\r\n", encoding.name());
+    entity.extend_from_slice(head.as_bytes());
+    match encoding {
+        Encoding::SevenBit => entity.extend_from_slice(octets),
+        Encoding::QuotedPrintable => quoted(entity, octets),
+        Encoding::Base64 => base64_lines(entity, octets),
+    }
 }
 
-/// As it is where that is safe, else the shorter of quoted-printable and base64.
-fn encode(octets: &[u8]) -> (&'static str, Vec<u8>) {
-    if is_plain(octets) {
-        return ("7bit", octets.to_vec());
+/// How a part's octets are written.
+enum Encoding {
+    SevenBit,
+    QuotedPrintable,
+    Base64,
+}
+
+impl Encoding {
+    /// As they are where that is safe, else the shorter one of the two.
+    fn of(octets: &[u8]) -> Self {
+        if is_plain(octets) {
+            return Self::SevenBit;
+        }
+        let special = octets.iter().filter(|octet| !matches!(octet, b' '..=b'~' | b'\r' | b'\n' | b'\t')).count();
+        if special > octets.len() / 4 { Self::Base64 } else { Self::QuotedPrintable }
     }
-    let special = octets.iter().filter(|octet| !matches!(octet, b' '..=b'~' | b'\r' | b'\n' | b'\t')).count();
-    if special > octets.len() / 4 { ("base64", base64_lines(octets)) } else { ("quoted-printable", quoted(octets)) }
+
+    /// RFC 2045 6.1.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::SevenBit => "7bit",
+            Self::QuotedPrintable => "quoted-printable",
+            Self::Base64 => "base64",
+        }
+    }
 }
 
 /// ASCII without controls, in CRLF lines of bearable length, with nothing a mail program would strip or change.
@@ -103,36 +130,34 @@ fn is_plain(octets: &[u8]) -> bool {
 }
 
 /// RFC 2045 6.7, each CRLF line by itself: a bare CR or LF is content and is encoded.
-fn quoted(octets: &[u8]) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(octets.len() + octets.len() / 8);
+fn quoted(entity: &mut Vec<u8>, octets: &[u8]) {
     let mut rest = octets;
     loop {
         let end = rest.windows(2).position(|pair| pair == b"\r\n");
-        let line = quoted_printable::encode_with_options(&rest[..end.unwrap_or(rest.len())], options());
-        lines.extend_from_slice(line.as_bytes());
-        let Some(end) = end else { return lines };
+        let options = Options::default().input_mode(InputMode::Binary);
+        let line = quoted_printable::encode_with_options(&rest[..end.unwrap_or(rest.len())], options);
+        entity.extend_from_slice(line.as_bytes());
+        let Some(end) = end else { return };
         // A blank at the end of a line is lost on the way unless it is encoded.
-        if let Some(blank @ (b' ' | b'\t')) = lines.last().copied() {
-            lines.pop();
-            lines.extend_from_slice(if blank == b' ' { b"=20" } else { b"=09" });
+        if let Some(blank @ (b' ' | b'\t')) = line.as_bytes().last() {
+            entity.pop();
+            entity.extend_from_slice(if *blank == b' ' { b"=20" } else { b"=09" });
         }
-        lines.extend_from_slice(b"\r\n");
+        entity.extend_from_slice(b"\r\n");
         rest = &rest[end + 2..];
     }
 }
 
-fn options() -> Options {
-    Options::default().input_mode(InputMode::Binary)
-}
-
-fn base64_lines(octets: &[u8]) -> Vec<u8> {
-    let text = STANDARD.encode(octets);
-    let mut lines = Vec::with_capacity(text.len() + text.len() / 30);
-    for line in text.as_bytes().chunks(76) {
-        lines.extend_from_slice(line);
-        lines.extend_from_slice(b"\r\n");
+/// RFC 2045 6.8: 57 octets make a line of 76 characters.
+fn base64_lines(entity: &mut Vec<u8>, octets: &[u8]) {
+    // With room for what follows, so that a large entity is not doubled for it.
+    entity.reserve_exact(octets.len() / 57 * 78 + 16 * 1024);
+    let mut line = [0; 76];
+    for piece in octets.chunks(57) {
+        let length = STANDARD.encode_slice(piece, &mut line).expect("57 octets make 76 characters");
+        entity.extend_from_slice(&line[..length]);
+        entity.extend_from_slice(b"\r\n");
     }
-    lines
 }
 
 #[cfg(test)]
@@ -140,10 +165,16 @@ mod tests {
     use super::*;
     use mail_parser::MessageParser;
 
+    fn part(octets: &[u8]) -> Vec<u8> {
+        let mut part = Vec::new();
+        text_part(&mut part, "application/octet-stream", octets);
+        part
+    }
+
     /// What a reader's program makes of one part, by a parser that is not ours.
     fn decoded(octets: &[u8]) -> Vec<u8> {
-        let part = [b"--b\r\n".as_slice(), &text_part("application/octet-stream", octets), b"\r\n--b--\r\n"].concat();
-        let entity = [b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n".as_slice(), &part].concat();
+        let head = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
+        let entity = [head.as_slice(), &part(octets), b"\r\n--b--\r\n"].concat();
         let message = MessageParser::default().parse(&entity).expect("MIME");
         message.parts[1].contents().to_vec()
     }
@@ -175,8 +206,8 @@ mod tests {
                     proptest::prelude::Just(b'='), b'a'..=b'z', proptest::prelude::any::<u8>(),
                 ], 0..400)
         ) {
-            let encoded = encode(&octets).1;
-            proptest::prop_assert!(encoded.is_ascii() && !has_controls(&encoded));
+            let part = part(&octets);
+            proptest::prop_assert!(part.is_ascii() && !has_controls(&part));
             proptest::prop_assert_eq!(decoded(&octets), octets);
         }
     }

@@ -95,7 +95,13 @@ impl Sealer {
     ///
     /// # Errors
     /// None of its certificates can be used, or Sequoia could not make the message.
-    pub fn seal(&self, mail: &Mail, to: usize, mut notes: Vec<Note>, number: &Numbered<'_>) -> Result<Sealed, SealError> {
+    pub fn seal(
+        &self,
+        mail: &Mail,
+        to: usize,
+        mut notes: Vec<Note>,
+        number: &Numbered<'_>,
+    ) -> Result<Sealed, SealError> {
         let (recipient, keys, padding) = &self.recipients[to];
         let usable = keys.usable(SystemTime::now())?;
         notes.extend(usable.expired.iter().map(|fingerprint| Note::Expired(fingerprint.to_string())));
@@ -156,7 +162,10 @@ impl Sealer {
     pub fn warnings(&self) -> Vec<String> {
         let now = SystemTime::now();
         let of_one = |(recipient, keys, _): &(Recipient, RecipientKeys, Padding)| {
-            keys.warnings(now).into_iter().map(|text| format!("recipient {}: {text}", recipient.address)).collect::<Vec<_>>()
+            keys.warnings(now)
+                .into_iter()
+                .map(|text| format!("recipient {}: {text}", recipient.address))
+                .collect::<Vec<_>>()
         };
         self.recipients.iter().flat_map(of_one).collect()
     }

@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn mime_needs_a_version_and_a_type_that_reads() {
         let mime = |block: &str, body: &str| Original::read(format!("{block}\r\n{body}").as_bytes()).mime_fields();
-        let good = "MIME-Version: 1.0\r\nContent-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n";
+        let good =
+            "MIME-Version: 1.0\r\nContent-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n";
         let fields = mime(good, "YQ==\r\n").expect("MIME");
         assert_eq!(fields, b"Content-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n");
         assert_eq!(mime("Content-Type: text/html\r\n", "x"), None);

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lettre::message::{Mailbox, Mailboxes};
 use lettre::message::header::{Date, From, Headers, MessageId, Subject, To};
+use lettre::message::{Mailbox, Mailboxes};
 
 use crate::config::Sender;
 use crate::envelope::{Address, hex, random};
@@ -38,9 +38,9 @@ impl Outside {
         inner.set(Date::new(arrival));
         inner.set(Subject::from(subject.to_owned()));
         let outer = self.headers.to_string();
-        let recorded = outer.split_inclusive("\r\n").map(|line| {
-            if line.starts_with([' ', '\t']) { line.to_owned() } else { format!("HP-Outer: {line}") }
-        });
+        let recorded = outer
+            .split_inclusive("\r\n")
+            .map(|line| if line.starts_with([' ', '\t']) { line.to_owned() } else { format!("HP-Outer: {line}") });
         format!("{inner}{}", recorded.collect::<String>())
     }
 

@@ -58,6 +58,9 @@ impl Padding {
         let mut class = class_of(armored(bare));
         let mut finished = Vec::new();
         for _ in 0..TRIES {
+            // A message that is not exact goes before the next one is made: large ones must not be in memory twice.
+            finished.clear();
+            finished.shrink_to_fit();
             let (known, growth, target) = loop {
                 let known = self.known(class);
                 let growth = known.unwrap_or(GUESS);
@@ -109,6 +112,7 @@ fn longest(size: usize) -> usize {
 /// Fills up to `length` octets with lines of blanks.
 fn pad(text: &mut Vec<u8>, length: usize) {
     const LINE: usize = 76;
+    text.reserve_exact(length.saturating_sub(text.len()));
     while text.len() < length {
         let room = length - text.len();
         // A line end needs two octets and must not be cut in half.
@@ -140,9 +144,8 @@ mod tests {
             let octets = text.len() + 400 - usize::from(calls.is_multiple_of(7));
             Ok::<_, ()>((vec![b'x'; 700 + armored(octets)], octets))
         };
-        let sizes: std::collections::BTreeSet<usize> = (0..200)
-            .map(|nth| padding.fill(&mut vec![b'a'; nth * 50], &mut seal).expect("sealed").len())
-            .collect();
+        let sizes: std::collections::BTreeSet<usize> =
+            (0..200).map(|nth| padding.fill(&mut vec![b'a'; nth * 50], &mut seal).expect("sealed").len()).collect();
         assert_eq!(sizes.len(), 1, "{sizes:?}");
         let size = sizes.into_iter().next().expect("one");
         assert!((16 * KIB - 5..=16 * KIB).contains(&size), "{size}");

@@ -115,7 +115,8 @@ impl Signer {
     fn from_certificate(certificate: Cert) -> openpgp::Result<Self> {
         let policy = StandardPolicy::new();
         let fingerprint = certificate.fingerprint().to_hex().parse()?;
-        let mut able = certificate.keys().with_policy(&policy, None).supported().alive().revoked(false).for_signing().secret();
+        let mut able =
+            certificate.keys().with_policy(&policy, None).supported().alive().revoked(false).for_signing().secret();
         let key = able.next().ok_or_else(|| openpgp::anyhow::anyhow!("no key in it can sign today"))?;
         Ok(Self { key: key.key().clone().into_keypair()?, fingerprint })
     }

@@ -64,17 +64,18 @@ impl Received {
 }
 
 /// A message as it goes over the wire behind DATA: lines that begin with a dot get another one (RFC 5321 4.5.2), and
-/// the end of data follows. `message` must end with CRLF.
-pub fn dot_stuffed(message: &[u8]) -> Vec<u8> {
-    let mut wire = Vec::with_capacity(message.len() + 64);
-    for line in message.split_inclusive(|&octet| octet == b'\n') {
-        if line.first() == Some(&b'.') {
-            wire.push(b'.');
-        }
-        wire.extend_from_slice(line);
+/// the end of data follows. `message` must end with CRLF. It is copied only if it has such a line; sealed ones have none.
+pub fn dot_stuffed(mut message: Vec<u8>) -> Vec<u8> {
+    let has_dots = message.starts_with(b".") || message.windows(2).any(|pair| pair == b"\n.");
+    if has_dots {
+        let lines = message.split_inclusive(|&octet| octet == b'\n');
+        message = lines
+            .flat_map(|line| [if line[0] == b'.' { b"." } else { b"".as_slice() }, line])
+            .collect::<Vec<_>>()
+            .concat();
     }
-    wire.extend_from_slice(b".\r\n");
-    wire
+    message.extend_from_slice(b".\r\n");
+    message
 }
 
 #[cfg(test)]
@@ -112,6 +113,8 @@ mod tests {
 
     #[test]
     fn dots_are_stuffed_at_the_beginning_of_lines_only() {
-        assert_eq!(dot_stuffed(b".a\r\nb.\r\n.\r\n"), b"..a\r\nb.\r\n..\r\n.\r\n");
+        assert_eq!(dot_stuffed(b".a\r\nb.\r\n.\r\n".to_vec()), b"..a\r\nb.\r\n..\r\n.\r\n");
+        assert_eq!(dot_stuffed(b"a.\r\n".to_vec()), b"a.\r\n.\r\n");
+        assert_eq!(dot_stuffed(Vec::new()), b".\r\n");
     }
 }

@@ -76,13 +76,14 @@ pub fn read(mut file: impl Read) -> Result<(Header, Vec<u8>), EntryError> {
     let mut octets = Vec::new();
     file.read_to_end(&mut octets)?;
     let end = octets.iter().position(|&octet| octet == b'\n').ok_or(EntryError::NoHeader)?;
-    let message = octets.split_off(end + 1);
     let (written, json) = split(&octets[..end])?;
-    if written.as_bytes() != checksum(json, &message).as_bytes() {
+    if written != checksum(json, &octets[end + 1..]) {
         return Err(EntryError::Checksum);
     }
     let header: Header = serde_json::from_slice(json).map_err(|_| EntryError::NoHeader)?;
-    Ok((header, message))
+    // In place: a large message is in memory once.
+    octets.drain(..=end);
+    Ok((header, octets))
 }
 
 /// Reads the header line alone, unchecked: for listing and for starting, where reading every message would take long.

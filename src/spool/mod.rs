@@ -193,7 +193,9 @@ impl Spool {
     pub fn store(&self, entries: Vec<NewEntry<'_>>) -> io::Result<Vec<QueueId>> {
         let named: Vec<_> = entries.into_iter().map(|entry| (QueueId::new(entry.header.arrival), entry)).collect();
         let stored = self.write(&named).and_then(|()| {
-            named.iter().try_for_each(|(id, _)| fs::rename(self.incoming.file(id.as_str()), self.queue.file(id.as_str())))
+            named
+                .iter()
+                .try_for_each(|(id, _)| fs::rename(self.incoming.file(id.as_str()), self.queue.file(id.as_str())))
         });
         // The renames live in the directory: without this sync a power cut could undo them after our 250.
         if let Err(error) = stored.and_then(|()| self.queue.sync()) {

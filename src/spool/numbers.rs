@@ -62,10 +62,7 @@ impl Numbers {
     ///
     /// # Errors
     /// The record cannot be read, is damaged, or cannot be written.
-    pub fn open<'a>(
-        state: &Path,
-        spooled: impl Iterator<Item = (&'a str, &'a str, u64)>,
-    ) -> io::Result<Self> {
+    pub fn open<'a>(state: &Path, spooled: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<Self> {
         let file = state.join("numbers.json");
         let record = match std::fs::read(&file) {
             Ok(octets) => serde_json::from_slice::<Record>(&octets)?,
@@ -128,9 +125,7 @@ impl Numbers {
 
 impl Known {
     fn is_recorded(&self, recipient: &str, number: u64) -> bool {
-        self.recorded
-            .get(recipient)
-            .is_some_and(|count| number <= count.highest && !count.unused.contains(&number))
+        self.recorded.get(recipient).is_some_and(|count| number <= count.highest && !count.unused.contains(&number))
     }
 }
 

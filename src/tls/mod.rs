@@ -92,8 +92,7 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name =
-            ServerName::try_from(host.to_owned()).map_err(|error| TlsError::Name(host.to_owned(), error))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| TlsError::Name(host.to_owned(), error))?;
         let verifier = Arc::new(Verifier::new(Arc::clone(&self.store), Arc::clone(&self.provider), handshake));
         let config = self.config(Arc::clone(&verifier)).map_err(TlsError::Setup)?;
         let outcome = TlsConnector::from(Arc::new(config)).connect(name, stream).await;

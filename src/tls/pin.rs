@@ -4,8 +4,8 @@
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::FromDer;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::config::{TlsPin, colon_hex};
 
@@ -23,7 +23,8 @@ pub struct Digests {
 impl Digests {
     /// Of the DER certificate `certificate`.
     pub fn of(certificate: &[u8]) -> Self {
-        let spki = X509Certificate::from_der(certificate).ok().map(|(_, parsed)| Sha256::digest(parsed.public_key().raw));
+        let spki =
+            X509Certificate::from_der(certificate).ok().map(|(_, parsed)| Sha256::digest(parsed.public_key().raw));
         Self {
             sha256: Sha256::digest(certificate).into(),
             sha1: Sha1::digest(certificate).into(),
@@ -45,9 +46,9 @@ impl Digests {
         match pin {
             TlsPin::Sha256(_) => TlsPin::Sha256(self.sha256).to_string(),
             TlsPin::Sha1(_) => TlsPin::Sha1(self.sha1).to_string(),
-            TlsPin::SpkiSha256(_) => {
-                self.spki_sha256.map_or_else(|| "a key that cannot be read".to_owned(), |d| TlsPin::SpkiSha256(d).to_string())
-            }
+            TlsPin::SpkiSha256(_) => self
+                .spki_sha256
+                .map_or_else(|| "a key that cannot be read".to_owned(), |d| TlsPin::SpkiSha256(d).to_string()),
         }
     }
 

@@ -102,7 +102,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Chain => write!(f, "the certificate chain and the name are verified"),
-            Self::SameCertificate => write!(f, "the certificate is the one in the CA file; name and dates are verified"),
+            Self::SameCertificate => {
+                write!(f, "the certificate is the one in the CA file; name and dates are verified")
+            }
             Self::Pinned(pin) => write!(f, "the pin {pin} matched (neither chain, name nor dates count)"),
             Self::PinMismatch { expected, presented } => write!(
                 f,
@@ -140,7 +142,13 @@ impl TrustStore {
         }
     }
 
-    fn judge(&self, end: &CertificateDer<'_>, issuers: &[CertificateDer<'_>], name: &ServerName<'_>, now: UnixTime) -> Verdict {
+    fn judge(
+        &self,
+        end: &CertificateDer<'_>,
+        issuers: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Verdict {
         match self {
             Self::System(roots, _) => chain(roots, end, issuers, name, now),
             Self::CaFile(_, certificates, _) if certificates.iter().any(|own| own.as_ref() == end.as_ref()) => {
@@ -207,7 +215,9 @@ fn chain(
 }
 
 fn same_certificate(end: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Verdict {
-    let Ok((_, parsed)) = X509Certificate::from_der(end) else { return Verdict::Refused(CertificateError::BadEncoding) };
+    let Ok((_, parsed)) = X509Certificate::from_der(end) else {
+        return Verdict::Refused(CertificateError::BadEncoding);
+    };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now > parsed.validity().not_after.timestamp() {
         return Verdict::Refused(CertificateError::Expired);
@@ -229,7 +239,12 @@ fn pinned(pins: &[TlsPin], end: &CertificateDer<'_>) -> Verdict {
         Some(pin) => Verdict::Pinned(pin.clone()),
         None => Verdict::PinMismatch {
             expected: pins.iter().map(TlsPin::to_string).collect(),
-            presented: pins.iter().map(|pin| presented.like(pin)).collect::<std::collections::BTreeSet<_>>().into_iter().collect(),
+            presented: pins
+                .iter()
+                .map(|pin| presented.like(pin))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         },
     }
 }

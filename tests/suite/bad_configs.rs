@@ -12,17 +12,24 @@ use crate::support::daemon::program;
 #[test]
 fn every_bad_configuration_is_refused_for_its_own_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders: Vec<PathBuf> =
-        fs::read_dir(root.join("tests/bad_configs")).expect("bad configurations").flatten().map(|file| file.path()).collect();
+    let mut folders: Vec<PathBuf> = fs::read_dir(root.join("tests/bad_configs"))
+        .expect("bad configurations")
+        .flatten()
+        .map(|file| file.path())
+        .collect();
     folders.sort();
     assert!(folders.len() >= 15, "only {} bad configurations were found", folders.len());
     let mut wrong = String::new();
     for folder in &folders {
         let (code, said) = refused(root, folder);
         let expected = fs::read_to_string(folder.join("expected")).unwrap_or_default();
-        let expected_code = fs::read_to_string(folder.join("code")).map_or(78, |code| code.trim().parse().expect("a code"));
+        let expected_code =
+            fs::read_to_string(folder.join("code")).map_or(78, |code| code.trim().parse().expect("a code"));
         if (code, said.as_str()) != (expected_code, expected.as_str()) {
-            wrong.push_str(&format!("{}: exit {code}\n{said}instead of exit {expected_code}\n{expected}\n", folder.display()));
+            wrong.push_str(&format!(
+                "{}: exit {code}\n{said}instead of exit {expected_code}\n{expected}\n",
+                folder.display()
+            ));
         }
         assert_eq!(said.lines().count(), 2, "{}: one line what, one line what to do:\n{said}", folder.display());
     }
@@ -52,9 +59,10 @@ fn refused(root: &Path, folder: &Path) -> (i32, String) {
     }
     let output = program().arg("--config").arg(&configuration).args(["config", "check"]).output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr).replace(&format!("{}/", work.path().display()), "");
-    let said = fingerprints.lines().filter_map(|line| line.split_once(' ')).fold(said, |said, (name, fingerprint)| {
-        said.replace(fingerprint, &format!("{{{name}}}"))
-    });
+    let said = fingerprints
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .fold(said, |said, (name, fingerprint)| said.replace(fingerprint, &format!("{{{name}}}")));
     (output.status.code().unwrap_or(-1), said)
 }
 

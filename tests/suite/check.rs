@@ -58,7 +58,11 @@ fn each_trouble_has_its_exit_code_and_says_what_to_do() {
     stripped.offers_starttls = false;
     let setup = Setup::new(relay_host.port, &authority.pem);
     for (script, code, says) in [
-        (honest().says("AUTH", "535 5.7.8 https://support.example/app-password"), 77, "https://support.example/app-password"),
+        (
+            honest().says("AUTH", "535 5.7.8 https://support.example/app-password"),
+            77,
+            "https://support.example/app-password",
+        ),
         (honest().says("greeting", "554 5.7.1 go away"), 69, "554 5.7.1 go away"),
         (honest().says("greeting", "421 4.3.2 later"), 75, "421 4.3.2 later"),
         (stripped, 76, "does not offer STARTTLS"),

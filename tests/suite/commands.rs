@@ -22,7 +22,9 @@ fn the_queue_is_listed_with_and_without_the_daemon() {
     assert_eq!(daemon.terminate(), 0);
     let without = String::from_utf8_lossy(&setup.run(&["queue", "list"]).stdout).into_owned();
     for text in [&with, &without] {
-        for part in [id.as_str(), "admin@example.org", "ossec@example.org", "451 4.3.0 Not now", "-- 16 Kbytes in 1 Request."] {
+        for part in
+            [id.as_str(), "admin@example.org", "ossec@example.org", "451 4.3.0 Not now", "-- 16 Kbytes in 1 Request."]
+        {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
     }
@@ -50,12 +52,15 @@ fn a_port_in_use_is_exit_code_69_with_what_to_do() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem);
     let configuration = setup.configure();
-    let text = std::fs::read_to_string(&configuration).expect("read").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let text =
+        std::fs::read_to_string(&configuration).expect("read").replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     std::fs::write(&configuration, text).expect("written");
     let output = setup.run(&["run"]);
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let [what, hint] = said.lines().filter(|line| !line.contains("info:")).collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let [what, hint] = said.lines().filter(|line| !line.contains("info:")).collect::<Vec<_>>()[..] else {
+        panic!("{said}")
+    };
     assert!(what.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{what}");
     assert!(hint.contains("Another program listens there"), "{hint}");
 }

@@ -26,7 +26,8 @@ fn kill_9_at_random_moments_loses_nothing_acknowledged() {
         let stop = Arc::new(AtomicBool::new(false));
         let senders: Vec<_> = (0..3)
             .map(|sender| {
-                let (address, stop, acknowledged) = (daemon.address.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+                let (address, stop, acknowledged) =
+                    (daemon.address.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
                 std::thread::spawn(move || {
                     for nth in 0.. {
                         let name = format!("alert-{round}-{sender}-{nth}.");
@@ -72,8 +73,13 @@ fn attempt(address: &str, name: &str) -> Option<()> {
     };
     reply(&mut stream, "220")?;
     let end = format!("{}.", alert(name));
-    let dialog =
-        [("EHLO x", "250"), ("MAIL FROM:<a@b>", "250"), ("RCPT TO:<root>", "250"), ("DATA", "354"), (end.as_str(), "250")];
+    let dialog = [
+        ("EHLO x", "250"),
+        ("MAIL FROM:<a@b>", "250"),
+        ("RCPT TO:<root>", "250"),
+        ("DATA", "354"),
+        (end.as_str(), "250"),
+    ];
     for (line, wanted) in dialog {
         stream.write_all(format!("{line}\r\n").as_bytes()).ok()?;
         reply(&mut stream, wanted)?;

@@ -61,7 +61,13 @@ fn a_4xx_a_5xx_a_hang_up_and_silence_at_each_step_lose_nothing() {
                     let (relay_host, authority, identity) = RelayHost::honest();
                     let setup = Setup::new(relay_host.port, &authority.pem).relay("timeout = \"1s\"");
                     let honest = Script::honest(&identity);
-                    survives(&format!("{kind} at {step}"), &setup, &relay_host, honest.clone().at(step, act.clone()), honest);
+                    survives(
+                        &format!("{kind} at {step}"),
+                        &setup,
+                        &relay_host,
+                        honest.clone().at(step, act.clone()),
+                        honest,
+                    );
                     assert_nothing_in_clear(&relay_host);
                 }
             });

@@ -56,7 +56,11 @@ fn every_key_the_sample_explains_is_accepted_with_the_value_it_shows() {
     for (nth, line) in lines.iter().enumerate() {
         let Some(setting) = line.strip_prefix("# ").filter(|rest| is_setting(rest)) else { continue };
         // `pins` and `ca_file` exclude each other; each is tried alone.
-        let text: String = lines.iter().enumerate().map(|(other, line)| format!("{}\n", if other == nth { setting } else { line })).collect();
+        let text: String = lines
+            .iter()
+            .enumerate()
+            .map(|(other, line)| format!("{}\n", if other == nth { setting } else { line }))
+            .collect();
         let (good, said) = checked(&text);
         assert!(good, "line {}: {setting}: {said}", nth + 1);
         tried += 1;
@@ -65,7 +69,8 @@ fn every_key_the_sample_explains_is_accepted_with_the_value_it_shows() {
 }
 
 fn is_setting(line: &str) -> bool {
-    line.split_once(" = ").is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|o| o.is_ascii_lowercase() || o == b'_'))
+    line.split_once(" = ")
+        .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|o| o.is_ascii_lowercase() || o == b'_'))
 }
 
 /// The tutorial's case: Gmail with a login; From is the login, whatever OSSEC says.

@@ -77,7 +77,7 @@ fn ossecs_dialect_is_taken_and_each_reply_comes_in_one_read() {
 fn an_early_dot_neither_cuts_an_alert_nor_begins_another_mail() {
     with_daemon("", |daemon, arrived| {
         let (mut client, _) = Client::connect(&daemon.address);
-        client.to_data("Helo notify.ossec.net", &["root@localhost"]);
+        client.begin_data("Helo notify.ossec.net", &["root@localhost"]);
         let forged = "log\r\n.\r\nRSET\r\nMAIL FROM:<root@x>\r\nRCPT TO:<victim@y>\r\nDATA\r\nforged\r\n.\r\nQUIT\r\n\r\n --END\r\n";
         client.send(format!("{}\r\n.\r\n", alert(forged)).as_bytes());
         assert!(client.reply().starts_with("250"));
@@ -96,7 +96,7 @@ fn sloppy_scripts_lose_no_mail_by_the_early_dot() {
         // What follows the dot without waiting, and whether the sender then closes its side.
         for (nth, surplus) in ["\r\nQUIT\r\n", "NOOP\r\n", "RSET\r\n", "QUIT\r\n", "Q", "QUIT\r"].iter().enumerate() {
             let (mut client, _) = Client::connect(&daemon.address);
-            client.to_data("HELO script", &["root@localhost"]);
+            client.begin_data("HELO script", &["root@localhost"]);
             client.send(format!("{}.\r\n{surplus}", alert(&format!("sloppy {nth}"))).as_bytes());
             client.half_close();
             let reply = client.reply();
@@ -122,7 +122,7 @@ fn a_second_mail_of_a_helo_session_is_taken_marked_and_counted() {
     with_daemon("", |daemon, arrived| {
         let (mut client, _) = Client::connect(&daemon.address);
         for nth in 0..2 {
-            client.to_data("HELO x", &["root@localhost"]);
+            client.begin_data("HELO x", &["root@localhost"]);
             client.send(format!("{}.\r\n", alert(&format!("mail {nth}"))).as_bytes());
             assert!(client.reply().starts_with("250"));
         }
@@ -137,7 +137,7 @@ fn a_second_mail_of_a_helo_session_is_taken_marked_and_counted() {
 fn an_unreadable_address_is_taken_and_noted_inside() {
     with_daemon("", |daemon, arrived| {
         let (mut client, _) = Client::connect(&daemon.address);
-        client.to_data("EHLO x", &["not an address"]);
+        client.begin_data("EHLO x", &["not an address"]);
         client.send(format!("{}.\r\n", alert("odd")).as_bytes());
         assert!(client.reply().starts_with("250"));
         let opened = arrived(1).remove(0);
@@ -149,7 +149,7 @@ fn an_unreadable_address_is_taken_and_noted_inside() {
 fn a_fragment_without_its_end_of_data_is_never_delivered() {
     with_daemon("", |daemon, arrived| {
         let (mut client, _) = Client::connect(&daemon.address);
-        client.to_data("EHLO x", &["root@localhost"]);
+        client.begin_data("EHLO x", &["root@localhost"]);
         client.send(alert("fragment").as_bytes());
         drop(client);
         send_alert(&daemon.address, "whole");
@@ -162,11 +162,11 @@ fn a_fragment_without_its_end_of_data_is_never_delivered() {
 fn a_mail_over_the_limit_gets_552_and_the_dialog_stays_in_step() {
     with_daemon("message_size = \"64KiB\"", |daemon, arrived| {
         let (mut client, _) = Client::connect(&daemon.address);
-        client.to_data("EHLO x", &["root@localhost"]);
+        client.begin_data("EHLO x", &["root@localhost"]);
         client.send(format!("{}\r\n.\r\n", "x".repeat(200_000)).as_bytes());
         assert!(client.reply().starts_with("552"));
         assert!(client.say("MAIL FROM:<a@b> SIZE=100000").starts_with("552"));
-        client.to_data("EHLO x", &["root@localhost"]);
+        client.begin_data("EHLO x", &["root@localhost"]);
         client.send(format!("{}.\r\n", alert("small")).as_bytes());
         assert!(client.reply().starts_with("250"));
         assert!(text(&arrived(1)[0]).contains("small"));

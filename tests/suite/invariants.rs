@@ -121,8 +121,11 @@ fn invariant_4_a_client_chooses_among_configured_recipients_and_no_more() {
         for theirs in ["victim", "Bcc", "ossec.server", "root@", "monitor", "Received", "Level"] {
             assert!(!headers.contains(theirs), "{theirs} in {headers}");
         }
-        let names: Vec<&str> =
-            headers.lines().filter(|line| !line.starts_with(' ')).map(|line| line.split(':').next().unwrap_or("")).collect();
+        let names: Vec<&str> = headers
+            .lines()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line.split(':').next().unwrap_or(""))
+            .collect();
         assert_eq!(names, ["From", "To", "Date", "Message-ID", "Subject", "MIME-Version", "Content-Type"]);
         assert!(headers.contains("Subject: [...]"));
     }
@@ -243,8 +246,7 @@ fn invariant_8_a_lost_reply_makes_a_duplicate_with_the_same_message_id_and_numbe
 #[test]
 fn numbers_go_on_over_restarts_and_each_recipient_has_its_own() {
     let (relay_host, authority, _) = RelayHost::honest();
-    let setup = Setup::new(relay_host.port, &authority.pem)
-        .recipient("alice@example.org", "");
+    let setup = Setup::new(relay_host.port, &authority.pem).recipient("alice@example.org", "");
     let daemon = setup.start();
     client::send(&daemon.address, &["root@localhost"], &alert("1"));
     client::send(&daemon.address, &["alice@example.org", "root@localhost"], &alert("2"));
@@ -258,8 +260,11 @@ fn numbers_go_on_over_restarts_and_each_recipient_has_its_own() {
     let mut numbers: Vec<(String, u64)> = taken
         .iter()
         .map(|taken| {
-            let (address, certificate) =
-                setup.recipients.iter().find(|(address, _)| taken.rcpt.contains(address.as_str())).expect("one of ours");
+            let (address, certificate) = setup
+                .recipients
+                .iter()
+                .find(|(address, _)| taken.rcpt.contains(address.as_str()))
+                .expect("one of ours");
             let manifest = open(&taken.message, certificate, &signer).manifest;
             assert_eq!(manifest["recipient"], address.as_str());
             (address.clone(), manifest["sequence"].as_u64().expect("a number"))

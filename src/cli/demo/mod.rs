@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let listening = daemon.listening(&setup)?;
 
     title("What the IDS said, and what it was told (plain SMTP on localhost)");
-    client::send(&listening, &relay_host).map_err(trouble)?.iter().for_each(say_line);
+    client::send(&listening, &relay_host).map_err(trouble)?.iter().for_each(|line| say_line(line));
 
     title("What lies in the spool (sealed before the first write)");
     show_entry(&setup)?;
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     title("What the relay host got (after STARTTLS, verified against the throw-away CA, and a login)");
     relay_host.let_go();
     let got = relay_host.message(PATIENCE).map_err(trouble)?;
-    got.dialog.iter().for_each(say_line);
+    got.dialog.iter().for_each(|line| say_line(line));
     show_outside(&got.message);
 
     title("What the recipient reads (decrypted with the recipient's own key, signature verified)");
@@ -101,7 +101,7 @@ fn go_on(folder: &Folder) {
     say("  4. sealrelay run               and point the IDS's smtp_server at 127.0.0.1");
 }
 
-fn say_line(line: &String) {
+fn say_line(line: &str) {
     say(format!("  {}", shortened(line)));
 }
 
@@ -116,7 +116,11 @@ fn title(text: &str) {
 }
 
 fn trouble(what: impl std::fmt::Display) -> Failure {
-    Failure::new(format!("the demo did not work: {what}"), "Run it with --keep and look at daemon.log there.", EX_SOFTWARE)
+    Failure::new(
+        format!("the demo did not work: {what}"),
+        "Run it with --keep and look at daemon.log there.",
+        EX_SOFTWARE,
+    )
 }
 
 /// A private folder that goes away unless it is to be kept.
@@ -174,7 +178,9 @@ impl Daemon {
         loop {
             match control::ask::<Status>(&setup.control, Request::Status) {
                 Ok(status) => return status.listening.into_iter().next().ok_or_else(|| trouble("no address")),
-                Err(error) if Instant::now() > until => return Err(trouble(format!("the daemon does not start: {error}"))),
+                Err(error) if Instant::now() > until => {
+                    return Err(trouble(format!("the daemon does not start: {error}")));
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         }

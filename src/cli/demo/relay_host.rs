@@ -82,7 +82,12 @@ fn acceptor(authority: &Authority) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn serve(stream: TcpStream, tls: TlsAcceptor, got: Sender<Got>, mut hold: watch::Receiver<bool>) -> io::Result<()> {
+async fn serve(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    got: Sender<Got>,
+    mut hold: watch::Receiver<bool>,
+) -> io::Result<()> {
     let _ = hold.wait_for(|held| !held).await;
     let mut clear = Talk { stream: BufReader::new(stream), dialog: Vec::new() };
     clear.say("220 relay.example.org ESMTP").await?;

@@ -50,8 +50,9 @@ pub struct Setup {
 impl Setup {
     /// Writes keys and configuration into `folder`.
     pub fn write(folder: &Path, authority: &Authority, port: u16) -> io::Result<Self> {
-        let (recipient, _) =
-            CertBuilder::general_purpose(Some("Demo Admin <admin@example.org>")).generate().map_err(io::Error::other)?;
+        let (recipient, _) = CertBuilder::general_purpose(Some("Demo Admin <admin@example.org>"))
+            .generate()
+            .map_err(io::Error::other)?;
         let armored = recipient.armored().to_vec().map_err(io::Error::other)?;
         write(folder, "admin.asc", &armored)?;
         write(folder, "ca.pem", authority.ca_pem.as_bytes())?;

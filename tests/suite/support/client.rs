@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// Greets and goes up to the 354.
-    pub fn to_data(&mut self, greeting: &str, recipients: &[&str]) {
+    pub fn begin_data(&mut self, greeting: &str, recipients: &[&str]) {
         assert!(self.say(greeting).starts_with("250"));
         assert!(self.say("MAIL FROM:<ossec@ossec.server>").starts_with("250"));
         for recipient in recipients {
@@ -68,7 +68,7 @@ impl Client {
 pub fn send(address: &str, recipients: &[&str], message: &str) -> String {
     let (mut client, banner) = Client::connect(address);
     assert!(banner.starts_with("220"), "{banner}");
-    client.to_data("EHLO monitor", recipients);
+    client.begin_data("EHLO monitor", recipients);
     client.send(format!("{message}.\r\n").as_bytes());
     let reply = client.reply();
     client.say("QUIT");
@@ -85,7 +85,7 @@ pub fn send_alert(address: &str, text: &str) {
 /// How long the daemon takes to answer the end of data of a client that greets so.
 pub fn time_to_answer(address: &str, greeting: &str) -> Duration {
     let (mut client, _) = Client::connect(address);
-    client.to_data(greeting, &["root@localhost"]);
+    client.begin_data(greeting, &["root@localhost"]);
     client.send(alert("timed").as_bytes());
     let began = Instant::now();
     client.send(b".\r\n");

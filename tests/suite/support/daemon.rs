@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use super::relay_host::{PASSWORD, USERNAME};
 use super::{PATIENCE, eventually};
 
-
 /// Stands in every alert a test sends; must be found nowhere outside the recipient's hands.
 pub const MARKER: &str = "MARKERquxoidWORD";
 
@@ -34,7 +33,9 @@ impl Setup {
         let setup = Self {
             folder,
             recipients: Vec::new(),
-            relay: format!("host = \"localhost\"\nport = {port}\nusername = \"{USERNAME}\"\npassword_file = \"sasl_password\"\nca_file = \"ca.pem\"\ntimeout = \"2s\"\n"),
+            relay: format!(
+                "host = \"localhost\"\nport = {port}\nusername = \"{USERNAME}\"\npassword_file = \"sasl_password\"\nca_file = \"ca.pem\"\ntimeout = \"2s\"\n"
+            ),
             listen: "addresses = [\"127.0.0.1:0\"]\n".to_owned(),
             more: String::new(),
         };
@@ -63,7 +64,12 @@ impl Setup {
     pub fn relay(mut self, lines: &str) -> Self {
         for line in lines.lines() {
             let key = line.split('=').next().unwrap_or_default().trim();
-            self.relay = self.relay.lines().filter(|old| old.split('=').next().unwrap_or_default().trim() != key).map(|l| format!("{l}\n")).collect();
+            self.relay = self
+                .relay
+                .lines()
+                .filter(|old| old.split('=').next().unwrap_or_default().trim() != key)
+                .map(|l| format!("{l}\n"))
+                .collect();
             self.relay.push_str(&format!("{line}\n"));
         }
         self
@@ -81,9 +87,9 @@ impl Setup {
         self
     }
 
-    pub fn more(mut self, lines: &str) -> Self {
-        self.more.push_str(lines);
-        self.more.push('\n');
+    /// Another certificate for a recipient, whose file the test has written.
+    pub fn with_fingerprint(mut self, old: &str, new: &str) -> Self {
+        self.more = self.more.replace(old, new);
         self
     }
 
@@ -128,7 +134,8 @@ impl Setup {
     pub fn start(&self) -> Daemon<'_> {
         self.configure();
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let child = self.command(&["run"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
+        let child =
+            self.command(&["run"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
         let mut daemon = Daemon { child, setup: self, address: String::new() };
         daemon.address = eventually("the daemon to listen", || {
             if let Ok(Some(status)) = daemon.child.try_wait() {
@@ -147,7 +154,8 @@ impl Setup {
     /// The files of one of the spool's directories.
     pub fn spooled(&self, directory: &str) -> Vec<PathBuf> {
         let Ok(files) = fs::read_dir(self.path("spool").join(directory)) else { return Vec::new() };
-        let mut files: Vec<PathBuf> = files.flatten().map(|file| file.path()).filter(|path| path.extension().is_none()).collect();
+        let mut files: Vec<PathBuf> =
+            files.flatten().map(|file| file.path()).filter(|path| path.extension().is_none()).collect();
         files.sort();
         files
     }
@@ -159,7 +167,10 @@ impl Setup {
         for start in ["spool", "state", "log"] {
             visit(&self.path(start), &mut |path, octets| {
                 looked_at += 1;
-                let base64 = { use base64::Engine; base64::engine::general_purpose::STANDARD.encode(PASSWORD) };
+                let base64 = {
+                    use base64::Engine;
+                    base64::engine::general_purpose::STANDARD.encode(PASSWORD)
+                };
                 for secret in [MARKER, PASSWORD, base64.as_str()] {
                     let found = octets.windows(secret.len()).any(|window| window == secret.as_bytes());
                     assert!(!found, "{secret:?} stands in {}", path.display());

@@ -9,8 +9,6 @@ use sha2::{Digest, Sha256};
 pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: Vec<u8>,
-    pub pem: String,
-    pub key_pem: String,
 }
 
 /// An authority.
@@ -48,12 +46,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        Identity {
-            chain: vec![certificate.der().clone()],
-            key: key.serialize_der(),
-            pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-        }
+        Identity { chain: vec![certificate.der().clone()], key: key.serialize_der() }
     }
 }
 

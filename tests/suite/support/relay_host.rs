@@ -210,18 +210,27 @@ fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result
         let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" => {
-                let lines: Vec<String> = ["relay.example.org".to_owned()].into_iter().chain(script.capabilities.clone()).collect();
+                let lines: Vec<String> =
+                    ["relay.example.org".to_owned()].into_iter().chain(script.capabilities.clone()).collect();
                 let last = lines.len() - 1;
-                let marked = lines.iter().enumerate().map(|(nth, line)| format!("250{}{line}", if nth == last { ' ' } else { '-' }));
+                let marked = lines
+                    .iter()
+                    .enumerate()
+                    .map(|(nth, line)| format!("250{}{line}", if nth == last { ' ' } else { '-' }));
                 act(script, "EHLO inside", stream.get_mut(), &marked.collect::<Vec<_>>().join("\r\n"))?;
             }
             "AUTH" => {
-                let good = if line.to_ascii_uppercase() == "AUTH LOGIN" {
+                let good = if line.eq_ignore_ascii_case("AUTH LOGIN") {
                     login(&mut stream)?
                 } else {
                     decoded(line.rsplit(' ').next().unwrap_or_default()) == format!("\0{USERNAME}\0{PASSWORD}")
                 };
-                act(script, "AUTH", stream.get_mut(), if good { "235 2.7.0 Accepted" } else { "535 5.7.8 Error: authentication failed" })?;
+                act(
+                    script,
+                    "AUTH",
+                    stream.get_mut(),
+                    if good { "235 2.7.0 Accepted" } else { "535 5.7.8 Error: authentication failed" },
+                )?;
             }
             "MAIL" => {
                 mail = line;
