@@ -173,7 +173,7 @@ start_sink() {
     "$sink" --lifetime $((patience * 4)) "${@:2}" >"$report" 2>"$run/$1.sink.log" &
     sink_pid=$!
     started[$sink_pid]=sink
-    wait_for 10 grep -q '^received=' "$report" || die "The sink did not start: $(cat "$run/$1.sink.log")"
+    wait_for 10 grep -qs '^received=' "$report" || die "The sink did not start: $(cat "$run/$1.sink.log")"
     port=$(sed -n 's/^listening=//p' "$report")
 }
 

@@ -1,19 +1,67 @@
+//! **sealrelay**: takes plain alerts over local SMTP, seals them to OpenPGP certificates named by full fingerprint, keeps
+//! them safely on disk, and relays them over verified TLS.
+//!
+//! The modules below stand in the order mail travels: intake > route > seal > spool > deliver. Stages do not use each
+//! other; `pipeline` joins the first four, `daemon` starts the fifth. Blocks of one line keep that order.
+
 #![forbid(unsafe_code)]
-pub mod check;
-pub mod cli;
-pub mod config;
-pub mod control;
-pub mod daemon;
-pub mod deliver;
+
+// What mail carries.
+
+/// Envelopes, configured addresses, queue ids.
 pub mod envelope;
-pub mod intake;
+
+/// One accepted mail, and what was noticed about it.
 pub mod mail;
-pub mod maillog;
-pub mod pipeline;
-pub mod route;
-pub mod seal;
-pub mod shutdown;
+
+// The way of a message.
+
+/// SMTP's lines, commands, replies and end of data: octets in, values out.
 pub mod smtp;
+
+/// Alert clients' sessions.
+pub mod intake;
+
+/// Who gets a mail.
+pub mod route;
+
+/// OpenPGP: a mail becomes a message only its recipient can read.
+pub mod seal;
+
+/// Sealed messages on disk.
 pub mod spool;
-pub mod status;
+
+/// Sealed messages to the relay host.
+pub mod deliver;
+
+/// Who the relay host must be.
 pub mod tls;
+
+// What joins and watches them.
+
+/// Route, seal and spool in one call; when it returns, 250 may be said.
+pub mod pipeline;
+
+/// Start, tasks, signals, the end.
+pub mod daemon;
+
+/// One signal, many listeners.
+pub mod shutdown;
+
+/// What operators set.
+pub mod config;
+
+/// One function for each event in a message's life.
+pub mod maillog;
+
+/// What the daemon counts and how it is.
+pub mod status;
+
+/// The local socket `status` and `queue` ask through.
+pub mod control;
+
+/// The way to the relay host, tried and told.
+pub mod check;
+
+/// The command line.
+pub mod cli;
