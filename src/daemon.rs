@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::config::{Config, ConfigError, TlsPin, Trust};
 use crate::control::{self, Request};
 use crate::deliver::Deliver;
-use crate::intake::{self, Listener};
+use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::pipeline::Pipeline;
 use crate::seal::{Sealer, Signer, SignerError, Unusable};
@@ -104,30 +104,31 @@ impl StartError {
     }
 }
 
-/// Runs the daemon until it is told to end.
+/// Runs the daemon until it is told to end, on the sockets in `handed` or on its own.
 ///
 /// # Errors
 /// It cannot start.
-pub fn run(config: &Config) -> Result<(), StartError> {
+pub fn run(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     // Memory holds alerts and the password: none of it may reach the disk by a core dump.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)
         .map_err(|error| StartError::System(error.into()))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::System)?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, handed));
     // A blocking task that hangs on a dead disk must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
 }
 
-async fn serve(config: &Config) -> Result<(), StartError> {
+async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let running = Running::open(config)?;
     // Before the first client: a signal that comes earlier ends the process, which has promised nothing yet.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::System)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::System)?;
-    let bound = intake::bind(&config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
+    let bound =
+        intake::bind(handed, &config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
     let control = control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
     let (trigger, shutdown) = shutdown::channel();
     let listening = bound.addresses();

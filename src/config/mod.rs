@@ -54,6 +54,8 @@ pub struct Listen {
     pub addresses: Vec<SocketAddr>,
     /// Who may connect; empty means loopback only.
     pub networks: Vec<IpNet>,
+    /// The uids whose local connections are taken; empty means every local user.
+    pub allow_users: Vec<u32>,
     /// Sessions at once.
     pub sessions: usize,
     /// The largest mail, octets.

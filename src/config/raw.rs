@@ -38,6 +38,7 @@ pub struct RawConfig {
 pub struct RawListen {
     pub addresses: Option<OneOrMore>,
     pub networks: Option<OneOrMore>,
+    pub allow_users: Option<OneOrMore>,
     pub sessions: Option<usize>,
     pub message_size: Option<Text>,
     pub memory: Option<Text>,

@@ -57,15 +57,26 @@ impl<'a> Validator<'a> {
         self.refuse_open_listener(&addresses, &networks)?;
         let message_size = self.size("listen.message_size", raw.message_size, "16MiB", 64 * KIB..=64 * MIB)?;
         let memory = self.size("listen.memory", raw.memory, "128MiB", 16 * MIB..=16 * 1024 * MIB)?;
+        let allow_users = raw.allow_users.map(OneOrMore::into_vec).unwrap_or_default();
         Ok(Listen {
             addresses,
             networks,
+            allow_users: allow_users.iter().map(|name| self.uid(name)).collect::<Result<_, _>>()?,
             sessions: self.within("listen.sessions", raw.sessions.unwrap_or(64), 1..=4096)?,
             message_size,
             memory,
             command_timeout: self.duration("listen.command_timeout", raw.command_timeout, "5m", 1..=HOUR)?,
             message_timeout: self.duration("listen.message_timeout", raw.message_timeout, "10m", 1..=HOUR)?,
             early_dot_wait: self.duration("listen.early_dot_wait", raw.early_dot_wait, "300ms", 0..=10)?,
+        })
+    }
+
+    /// A local user's number, by number or by name.
+    fn uid(&self, name: &str) -> Result<u32, ConfigError> {
+        let by_name = || nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+        name.parse().ok().or_else(by_name).ok_or_else(|| {
+            let what = format!("there is no user {name:?} on this machine");
+            self.wrong("listen.allow_users", what, "Write a name that `getent passwd` knows, or a number.")
         })
     }
 

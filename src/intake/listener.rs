@@ -5,84 +5,34 @@
 //! comes only after [`NO_ROOM_FOR`], or when nothing can be sealed.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::owner;
 use super::places::Places;
 use super::reply;
 use super::session::{Activity, Intake, serve};
+use super::sockets::Bound;
 use crate::config::Listen;
 use crate::maillog;
 use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
 use crate::status::Counters;
 
-/// Connections the kernel keeps for us (bounded by net.core.somaxconn).
-const BACKLOG: u32 = 1024;
 /// A session that has waited longer for its client may be closed to make room.
 const IDLE_ENOUGH: Duration = Duration::from_secs(2);
 /// How long a client waits for a place before it is told that there is none.
 const NO_ROOM_FOR: Duration = Duration::from_secs(20);
 /// How often room is looked for while there is none.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
-
-/// Sockets that are bound.
-pub struct Bound(Vec<TcpListener>);
-
-/// Binds all of `addresses`. One whose address family or address is not there (IPv6 switched off) is passed over if
-/// another one is bound.
-///
-/// # Errors
-/// An address is in use or not allowed, or none is there; with the address.
-pub fn bind(addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> {
-    let mut bound = Vec::new();
-    let mut passed_over = None;
-    for &address in addresses {
-        match bind_one(address) {
-            Ok(listener) => bound.push(listener),
-            Err(error) if address.is_ipv6() && is_absent(&error) => {
-                maillog::not_listening(&address.to_string(), &error.to_string());
-                passed_over = Some((address, error));
-            }
-            Err(error) => return Err((address, error)),
-        }
-    }
-    match passed_over {
-        Some(trouble) if bound.is_empty() => Err(trouble),
-        _ => Ok(Bound(bound)),
-    }
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    error
-        .raw_os_error()
-        .is_some_and(|code| code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error())
-}
-
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for connections of the last run to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-impl Bound {
-    /// Where we really listen, port 0 resolved.
-    pub fn addresses(&self) -> Vec<String> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect()
-    }
-}
 
 /// Takes connections and serves them.
 pub struct Listener {
@@ -113,7 +63,7 @@ impl Listener {
     pub async fn run(self, bound: Bound, shutdown: Shutdown) {
         let this = Arc::new(self);
         let mut loops = JoinSet::new();
-        for listener in bound.0 {
+        for listener in bound.into_listeners() {
             loops.spawn(Arc::clone(&this).accept(listener, shutdown.clone()));
         }
         while loops.join_next().await.is_some() {}
@@ -155,7 +105,7 @@ impl Listener {
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         // Without it a reply could wait 40 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        if !self.may_connect(peer.ip()) {
+        if !self.may_connect(peer.ip()) || !self.owner_may_connect(&stream, peer).await {
             return self.turn_away(stream, peer, reply::NOT_FOR_YOU).await;
         }
         let Some(place) = self.sessions.place().await else {
@@ -176,6 +126,18 @@ impl Listener {
     fn may_connect(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         peer.is_loopback() || self.intake.limits.networks.iter().any(|network| network.contains(&peer))
+    }
+
+    /// With `allow_users`, a local client must belong to one of them.
+    async fn owner_may_connect(&self, stream: &TcpStream, peer: SocketAddr) -> bool {
+        let allowed = self.intake.limits.allow_users.clone();
+        if allowed.is_empty() || !peer.ip().to_canonical().is_loopback() {
+            return true;
+        }
+        let Ok(own) = stream.local_addr() else { return false };
+        // The kernel's tables are files of some size.
+        let owner = tokio::task::spawn_blocking(move || owner::of(peer, own)).await.ok().flatten();
+        owner.is_some_and(|uid| allowed.contains(&uid))
     }
 
     async fn turn_away<T>(&self, mut stream: TcpStream, peer: SocketAddr, banner: &str) -> Option<T> {

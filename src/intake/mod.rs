@@ -1,6 +1,7 @@
 //! Intake: the SMTP listener that alert clients talk to.
 //!
-//! `listener` takes connections within limits, `session` holds one dialog, `places` keeps memory within its bound.
+//! `sockets` are systemd's or our own, `listener` takes connections within limits, `owner` knows whose they are, `session`
+//! holds one dialog, `places` keeps memory within its bound.
 //!
 //! Guarantees: 250 after the end of data is said only when the pipeline has made the mail durable. Every reply is one
 //! line (but EHLO's) in one write, and no refusal holds the digits 220, 250 or 354. OSSEC and Wazuh send an alert once
@@ -10,8 +11,11 @@
 //! machine controls whole sessions. Neither chooses where mail goes beyond the configured recipients.
 
 mod listener;
+mod owner;
 mod places;
 mod reply;
 mod session;
+mod sockets;
 
-pub use listener::{Bound, Listener, bind};
+pub use listener::Listener;
+pub use sockets::{Bound, HandedOver, bind};

@@ -24,6 +24,8 @@ pub struct Setup {
     relay: String,
     listen: String,
     more: String,
+    /// Instead of everything above.
+    whole: Option<String>,
 }
 
 impl Setup {
@@ -38,6 +40,7 @@ impl Setup {
             ),
             listen: "addresses = [\"127.0.0.1:0\"]\n".to_owned(),
             more: String::new(),
+            whole: None,
         };
         setup.write("ca.pem", ca_pem.as_bytes());
         setup.write("sasl_password", PASSWORD.as_bytes());
@@ -106,8 +109,17 @@ impl Setup {
         path
     }
 
+    /// Uses `text` as the configuration.
+    pub fn with_configuration(mut self, text: &str) -> Self {
+        self.whole = Some(text.to_owned());
+        self
+    }
+
     /// Writes the configuration; its path.
     pub fn configure(&self) -> PathBuf {
+        if let Some(text) = &self.whole {
+            return self.write("sealrelay.toml", text.as_bytes());
+        }
         let spool = if self.more.contains("[spool]") { "" } else { "[spool]\ndirectory = \"spool\"\n" };
         self.write(
             "sealrelay.toml",

@@ -1,0 +1,112 @@
+//! The listening sockets: handed over by systemd, or our own.
+//!
+//! Sockets from systemd (LISTEN_FDS) win over configured addresses: the kernel keeps their clients while the daemon is
+//! restarted, and port 25 needs no privilege. A daemon that cannot start though it was handed sockets tells who waits
+//! there `421` before it ends, because OSSEC would wait for ever.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::reply;
+use crate::maillog;
+
+/// Connections the kernel keeps for us (bounded by net.core.somaxconn).
+const BACKLOG: u32 = 1024;
+/// How long who waits at the door of a daemon that cannot start is told so.
+const TURN_AWAY_FOR: Duration = Duration::from_secs(2);
+
+/// Sockets that systemd, or whoever speaks its protocol, handed over.
+#[derive(Default)]
+pub struct HandedOver(Vec<StdListener>);
+
+impl HandedOver {
+    /// Takes them from the environment; once in a process.
+    pub fn take() -> Self {
+        let mut handed = listenfd::ListenFd::from_env();
+        let listeners = (0..handed.len()).filter_map(|nth| handed.take_tcp_listener(nth).ok().flatten());
+        Self(listeners.collect())
+    }
+
+    /// Tells who waits there that nobody serves, for a daemon that cannot start.
+    pub fn turn_away(&self) {
+        let until = Instant::now() + TURN_AWAY_FOR;
+        for listener in &self.0 {
+            if listener.set_nonblocking(true).is_err() {
+                continue;
+            }
+            while let (Ok((mut client, _)), true) = (listener.accept(), Instant::now() < until) {
+                let _ = client.set_nonblocking(true);
+                let _ = client.write_all(format!("{}\r\n", reply::CANNOT_TAKE).as_bytes());
+            }
+        }
+    }
+}
+
+/// Sockets that are bound.
+pub struct Bound(Vec<TcpListener>);
+
+/// The sockets in `handed`, or else ones bound to `addresses`. An address whose family is not there (IPv6 switched off)
+/// is passed over if another one is bound.
+///
+/// # Errors
+/// An address is in use or not allowed, or none is there; with the address.
+pub fn bind(handed: &HandedOver, addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> {
+    if !handed.0.is_empty() {
+        return Ok(Bound(handed.0.iter().map(adopt).collect::<Result<_, _>>()?));
+    }
+    let mut bound = Vec::new();
+    let mut passed_over = None;
+    for &address in addresses {
+        match bind_one(address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if address.is_ipv6() && is_absent(&error) => {
+                maillog::not_listening(&address.to_string(), &error.to_string());
+                passed_over = Some((address, error));
+            }
+            Err(error) => return Err((address, error)),
+        }
+    }
+    match passed_over {
+        Some(trouble) if bound.is_empty() => Err(trouble),
+        _ => Ok(Bound(bound)),
+    }
+}
+
+fn adopt(listener: &StdListener) -> Result<TcpListener, (SocketAddr, io::Error)> {
+    let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let adopted = listener.try_clone().and_then(|own| {
+        own.set_nonblocking(true)?;
+        TcpListener::from_std(own)
+    });
+    adopted.map_err(|error| (address, error))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error
+        .raw_os_error()
+        .is_some_and(|code| code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for connections of the last run to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Bound {
+    /// Where we really listen, port 0 resolved.
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect()
+    }
+
+    /// The sockets.
+    pub(super) fn into_listeners(self) -> Vec<TcpListener> {
+        self.0
+    }
+}
