@@ -25,12 +25,12 @@ pub enum Login {
     Try,
 }
 
-/// Goes the way to `relay` as delivery would, and reports.
-pub async fn check(relay: &Relay, store: TrustStore, login: Login) -> Report {
+/// Goes the way to `relay` as delivery would, and reports; warns if a mail of `message_size` octets would not fit.
+pub async fn check(relay: &Relay, store: TrustStore, login: Login, message_size: usize) -> Report {
     let tls = Tls::new(store);
     let mut seen = Seen::default();
     let trouble = way(relay, &tls, login, &mut seen).await.err();
-    Report::new(relay, tls.store(), seen, trouble)
+    Report::new(relay, tls.store(), seen, trouble).with_size_limit(message_size)
 }
 
 async fn way(relay: &Relay, tls: &Tls, login: Login, seen: &mut Seen) -> Result<(), Trouble> {

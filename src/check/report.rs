@@ -98,6 +98,9 @@ impl Report {
     }
 }
 
+/// How much a mail grows at most while it is sealed: base64 inside, armor outside, both with line ends, in percent.
+const SEALED_PERCENT: u64 = 187;
+
 fn warnings(relay: &Relay) -> Vec<String> {
     let Trust::Pins(pins) = &relay.trust else { return Vec::new() };
     let sha1 = pins.iter().filter(|pin| matches!(pin, crate::config::TlsPin::Sha1(_)));
@@ -113,6 +116,21 @@ fn exit_code(trouble: &Trouble) -> u8 {
         (Cause::Reply(reply), _) if reply.is_permanent() => 69,
         (Cause::Reply(_) | Cause::Timeout | Cause::Closed | Cause::Io(_), _) => 75,
         _ => 69,
+    }
+}
+
+impl Report {
+    /// Warns if the largest mail that intake takes would be too large for the relay host once it is sealed.
+    pub(super) fn with_size_limit(mut self, message_size: usize) -> Self {
+        let sealed = message_size as u64 * SEALED_PERCENT / 100;
+        if let Some(limit) = self.size.filter(|limit| *limit < sealed) {
+            self.warnings.push(format!(
+                "listen.message_size = {message_size} makes up to {sealed} octets once sealed, and the relay host takes \
+                 {limit}: set it to {} or less, or larger alerts end in failed/",
+                limit * 100 / SEALED_PERCENT
+            ));
+        }
+        self
     }
 }
 

@@ -94,3 +94,14 @@ fn a_pin_mismatch_shows_what_was_expected_and_what_was_presented() {
     assert!(text.contains("rests on SHA-1"), "{text}");
     assert!(text.contains("Verify return code: 50"), "{text}");
 }
+
+#[test]
+fn a_size_limit_the_relay_host_cannot_take_is_warned_about() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    let mut small = Script::honest(&identity);
+    small.capabilities = vec!["SIZE 10240000".into()];
+    relay_host.now(small);
+    let (code, text) = check(&Setup::new(relay_host.port, &authority.pem), &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("the relay host takes 10240000: set it to 5475935 or less"), "{text}");
+}
