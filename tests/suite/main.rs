@@ -9,6 +9,7 @@ mod delivery;
 mod examples;
 mod intake;
 mod invariants;
+mod keys;
 mod peers;
 mod sockets;
 mod support;

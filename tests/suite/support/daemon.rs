@@ -175,21 +175,32 @@ impl Setup {
     /// Invariant 2, and the password: nothing of them in any file but the recipient's and ours to configure.
     #[track_caller]
     pub fn assert_nothing_leaked(&self) {
+        assert!(self.search_for_leaks() > 0, "nothing was looked at");
+    }
+
+    fn search_for_leaks(&self) -> usize {
+        use base64::Engine;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(PASSWORD);
         let mut looked_at = 0;
         for start in ["spool", "state", "log"] {
             visit(&self.path(start), &mut |path, octets| {
                 looked_at += 1;
-                let base64 = {
-                    use base64::Engine;
-                    base64::engine::general_purpose::STANDARD.encode(PASSWORD)
-                };
-                for secret in [MARKER, PASSWORD, base64.as_str()] {
+                for secret in [MARKER, PASSWORD, encoded.as_str()] {
                     let found = octets.windows(secret.len()).any(|window| window == secret.as_bytes());
                     assert!(!found, "{secret:?} stands in {}", path.display());
                 }
             });
         }
-        assert!(looked_at > 0, "nothing was looked at");
+        looked_at
+    }
+}
+
+/// Every test ends with the search, whatever it was about.
+impl Drop for Setup {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.search_for_leaks();
+        }
     }
 }
 
