@@ -58,6 +58,9 @@ pub enum StartError {
     /// The control socket.
     #[error("cannot open the control socket {0}: {1}")]
     Control(PathBuf, io::Error),
+    /// A part ended that should not.
+    #[error("{0} broke off")]
+    BrokeOff(&'static str),
     /// The runtime itself.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -85,6 +88,9 @@ impl StartError {
             Self::Control(path, _) => {
                 format!("The service's user must own {}.", path.parent().unwrap_or(Path::new("/")).display())
             }
+            Self::BrokeOff(_) => {
+                "This is a fault of sealrelay, please report it. What was accepted is in the spool.".to_owned()
+            }
             Self::System(_) => "Look at this machine's limits on processes and memory.".to_owned(),
         }
     }
@@ -99,6 +105,7 @@ impl StartError {
             Self::Spool(_) => 73,
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::Bind(..) => 69,
+            Self::BrokeOff(_) => 70,
             Self::System(_) => 71,
         }
     }
@@ -114,6 +121,10 @@ pub fn run(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     rustix::process::setrlimit(rustix::process::Resource::Core, none)
         .map_err(|error| StartError::System(error.into()))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // The usual report of a panic quotes what was being handled, which may be an alert.
+    std::panic::set_hook(Box::new(|panic| {
+        maillog::broke_off(&panic.location().map_or_else(String::new, ToString::to_string));
+    }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::System)?;
     let outcome = runtime.block_on(serve(config, handed));
     // A blocking task that hangs on a dead disk must not keep the process.
@@ -134,8 +145,8 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let listening = bound.addresses();
     running.announce(config, &listening);
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
-    let intake = tokio::spawn(listener.run(bound, shutdown.clone()));
-    let deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
+    let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
+    let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let spool = Arc::clone(&running.spool);
     let answer: control::Answer = Arc::new(move |request| running.answer(request, &listening));
     let control = tokio::spawn(control::serve(control, answer, shutdown));
@@ -143,6 +154,10 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
+            // Neither ends before it is told to. Without one of them we would only look alive: whoever started us
+            // shall do it again.
+            _ = &mut intake => return Err(StartError::BrokeOff("intake")),
+            _ = &mut deliver => return Err(StartError::BrokeOff("delivery")),
             _ = hangup.recv() => maillog::advice("SIGHUP: a changed configuration is read at the next start"),
         }
     };
@@ -169,6 +184,7 @@ impl Running {
     fn open(config: &Config) -> Result<Self, StartError> {
         let state = |error| StartError::State(config.state.clone(), error);
         make_private(&config.state).map_err(state)?;
+        make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
         let tls = Tls::new(TrustStore::load(&config.relay.trust)?);
         let signer = Signer::open(&config.state, &config.sender.address)?;
         let sealer = Sealer::open(config, signer, SystemTime::now())?;
@@ -252,10 +268,18 @@ impl Running {
     }
 }
 
-/// A directory of mode 0700.
+/// A directory of mode 0700, its name on the disk. One that others can write to is not ours to trust.
 fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = std::fs::metadata(path)?.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "others can write to it (mode {mode:04o}); run: chmod go-w {}",
+            path.display()
+        )));
+    }
+    path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }
 
 /// Settings that work and should be changed.

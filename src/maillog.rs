@@ -234,6 +234,16 @@ pub fn damaged(id: &str, why: &str) {
     error!("{id}: damaged, set aside: {why}");
 }
 
+/// An entry could not be read when the daemon started.
+pub fn unreadable(id: &str, why: &std::io::Error) {
+    error!("{id}: cannot be read, left where it is until the next start: {why}");
+}
+
+/// A part of the program broke off; only where, because what it was doing may hold an alert's words.
+pub fn broke_off(place: &str) {
+    error!("broke off at {place}; this is a fault of sealrelay, please report it");
+}
+
 /// A file that is none of ours lies in the spool.
 pub fn foreign_file(name: &str) {
     warn!("the spool holds a file that is not ours, left alone: {}", printable(name.as_bytes()));
@@ -242,11 +252,6 @@ pub fn foreign_file(name: &str) {
 /// A setting is usable but should be changed.
 pub fn advice(what: &str) {
     warn!("{what}");
-}
-
-/// Something happened that is worth a line.
-pub fn note(what: &str) {
-    info!("{what}");
 }
 
 /// The control socket or another part that carries no alerts is not usable.

@@ -12,7 +12,7 @@ use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::route;
-use crate::seal::{Notices, Numbered, Sealed, Sealer};
+use crate::seal::{Notices, Numbered, SealError, Sealed, Sealer};
 use crate::spool::{Header, NewEntry, Number, Spool};
 use crate::status::Counters;
 
@@ -84,7 +84,7 @@ impl Pipeline {
 
     /// Whether an alert for the default recipients could be sealed now.
     pub fn can_seal(&self) -> bool {
-        route::defaults(&self.recipients).into_iter().any(|nth| self.sealer.can_seal_to(nth))
+        route::defaults(&self.recipients).into_iter().any(|nth| self.sealer.can_seal_to(nth).is_ok())
     }
 
     /// What an operator should know about the certificates now.
@@ -103,10 +103,8 @@ impl Pipeline {
             let untold = self.notices.untold(&recipient);
             let mut notes = [&mail.notes, extra].concat();
             notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            let number = self.spool.numbers().take(&recipient);
-            let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value() };
-            match self.sealer.seal(mail, nth, notes, &numbered) {
-                Ok(sealed) => {
+            match self.seal_one(mail, nth, notes) {
+                Ok((sealed, number)) => {
                     batch.entries.push(self.entry(mail.arrival, recipient.clone(), sealed, Some(number)));
                     batch.told.push((recipient, untold));
                 }
@@ -121,6 +119,15 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// A number is only taken when nothing but a fault of ours can keep it from being used.
+    fn seal_one(&self, mail: &Mail, nth: usize, notes: Vec<Note>) -> Result<(Sealed, Number<'_>), SealError> {
+        self.sealer.can_seal_to(nth)?;
+        let number = self.spool.numbers().take(self.recipients[nth].address.as_str());
+        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value() };
+        let sealed = self.sealer.seal(mail, nth, notes, &numbered)?;
+        Ok((sealed, number))
     }
 
     fn store(&self, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {

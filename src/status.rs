@@ -4,6 +4,7 @@
 //! does not run. An attacker can raise counters and do no more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -184,14 +185,21 @@ impl Status {
     }
 }
 
+/// An entry that waits longer than this, seconds, is worth a look, whatever the reason.
+const LATE: u64 = 15 * 60;
+
 /// What in the spool an operator should know.
 pub fn spool_warnings(totals: &Totals) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if totals.failed > 0 {
-        warnings.push(format!("{} message(s) lie in failed/: see `sealrelay queue list`", totals.failed));
-    }
-    if totals.damaged > 0 {
-        warnings.push(format!("{} entry(ies) lie in damaged/: the disk may be failing", totals.damaged));
-    }
-    warnings
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+    let late = totals.oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+    let told = [
+        (totals.failed, "message(s) lie in failed/: `sealrelay queue list` says why"),
+        (totals.damaged, "entry(ies) lie in damaged/: the disk may be going bad"),
+        (totals.unreadable, "file(s) in queue/ could not be read at the start: the disk may be going bad"),
+        (totals.unremoved, "sent message(s) cannot be removed from the spool: is the disk full or read-only?"),
+    ];
+    let counted = told.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}"));
+    let waits = (late > LATE)
+        .then(|| format!("the oldest message has waited for {} minutes: `sealrelay queue list` says why", late / 60));
+    counted.chain(waits).collect()
 }

@@ -85,7 +85,9 @@ pub fn load(file: &Path) -> Result<RawConfig, LoadError> {
 }
 
 fn layered(text: &str) -> Result<RawConfig, config::ConfigError> {
-    let variables = std::env::vars()
+    // One that is not UTF-8 is none of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with("SEALRELAY_") && name != FILE_VARIABLE)
         .collect::<std::collections::HashMap<_, _>>();
     // `try_parsing` stays off: it turns 0123 into 123.

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
-pub use secret::{Secret, SecretError};
+pub use secret::{Origin, Secret, SecretError};
 
 use crate::envelope::Address;
 

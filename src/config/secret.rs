@@ -13,6 +13,15 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// Where a password comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A file of the operator's.
+    File,
+    /// systemd's `LoadCredential=`.
+    Credential,
+}
+
 /// Why a password file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
@@ -54,14 +63,19 @@ impl SecretError {
 }
 
 impl Secret {
-    /// Reads the one line of `path`. The file must be closed to group and others.
+    /// Reads the one line of `path`. The file must be closed to group and others; for a systemd credential the group's
+    /// reading bit is allowed, because systemd grants access by an ACL whose mask shows there.
     ///
     /// # Errors
     /// The file is unreadable, exposed, empty, or has more than one line.
-    pub fn read(path: &Path) -> Result<Self, SecretError> {
+    pub fn read(path: &Path, origin: Origin) -> Result<Self, SecretError> {
         let unreadable = |source| SecretError::Unreadable { path: path.into(), source };
         let mode = fs::metadata(path).map_err(unreadable)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        let closed = match origin {
+            Origin::File => 0o077,
+            Origin::Credential => 0o037,
+        };
+        if mode & closed != 0 {
             return Err(SecretError::Exposed { path: path.into(), mode });
         }
         let text = fs::read_to_string(path).map_err(unreadable)?;

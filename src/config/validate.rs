@@ -12,7 +12,7 @@ use super::raw::{
     RawTls,
 };
 use super::{
-    Config, ConfigError, Level, Listen, Login, OnExpired, OpenPgpFingerprint, Recipient, Relay, Secret, Sender,
+    Config, ConfigError, Level, Listen, Login, OnExpired, OpenPgpFingerprint, Origin, Recipient, Relay, Secret, Sender,
     TlsMode, TlsPin, Trust,
 };
 use crate::envelope::{Address, AddressError};
@@ -227,7 +227,7 @@ impl<'a> Validator<'a> {
         match (username, file) {
             (None, None) => Ok(None),
             (Some(username), Some(file)) if !username.contains(['\0', '\r', '\n']) => {
-                Ok(Some(Login { username, password: Secret::read(&self.credential(&file))? }))
+                Ok(Some(Login { username, password: self.password(&file)? }))
             }
             (Some(_), Some(_)) => Err(self.wrong("relay.username", "holds a control character", "Write it again.")),
             (Some(_), None) => {
@@ -241,12 +241,15 @@ impl<'a> Validator<'a> {
     }
 
     /// A systemd credential of that name wins over the file.
-    fn credential(&self, name: &str) -> PathBuf {
+    fn password(&self, name: &str) -> Result<Secret, ConfigError> {
         let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
             .filter(|_| !name.contains('/'))
             .map(|directory| Path::new(&directory).join(name))
             .filter(|path| path.exists());
-        credential.unwrap_or_else(|| self.path(name))
+        Ok(match credential {
+            Some(path) => Secret::read(&path, Origin::Credential)?,
+            None => Secret::read(&self.path(name), Origin::File)?,
+        })
     }
 
     fn trust(&self, ca_file: Option<String>, pins: Option<OneOrMore>) -> Result<Trust, ConfigError> {

@@ -6,7 +6,9 @@
 //! | AUTH: 4xx, broken off | the relay host waits |
 //! | AUTH: 5xx, no mechanism in common | the login is wrong: the relay host waits 15 minutes at least |
 //! | 421 anywhere | the relay host waits |
-//! | 4xx, timeout, reset, nonsense, no reply from MAIL on | the message waits |
+//! | timeout, reset, no reply at MAIL or RCPT | the relay host waits |
+//! | closed or 421 at MAIL of a session that has taken messages | nothing: a new session at once |
+//! | 4xx; timeout, reset, nonsense, no reply from DATA on | the message waits |
 //! | 5xx to MAIL or RCPT; 5xx that names quota, rate, sender or policy (x.2.x, x.4.x, x.7.x) | a setting or an account is at fault: alarm, the message waits an hour |
 //! | 5xx to DATA or the end of data, repeated for 24 hours | final: `failed/` |
 //! | larger than the relay host's SIZE | final: `failed/` |
@@ -121,12 +123,26 @@ impl Trouble {
             (Cause::NoMechanism(_), _) => Meaning::LoginWrong,
             (Cause::Reply(reply), Step::Auth) if reply.is_permanent() => Meaning::LoginWrong,
             (_, step) if step.is_before_mail() => Meaning::RelayWaits,
+            // Nothing of the message has been said yet that could have caused it.
+            (Cause::Timeout | Cause::Closed | Cause::Io(_) | Cause::Unasked, Step::Mail | Step::Rcpt) => {
+                Meaning::RelayWaits
+            }
             (Cause::Reply(reply), step) if reply.is_permanent() => match (step, reply.enhanced()) {
                 (Step::Mail | Step::Rcpt, _) | (_, Some([_, 2 | 4 | 7, _])) => Meaning::SettingWrong,
                 _ => Meaning::MessageRefused,
             },
             _ => Meaning::MessageWaits,
         }
+    }
+
+    /// Whether the relay host ended the session between two messages, as many do after some.
+    pub fn is_end_of_session(&self) -> bool {
+        let closing = match &self.cause {
+            Cause::Closed | Cause::Io(_) | Cause::Unasked => true,
+            Cause::Reply(reply) => reply.code == 421,
+            _ => false,
+        };
+        closing && self.step == Step::Mail
     }
 
     /// Whether the session can go on with the next message after RSET.

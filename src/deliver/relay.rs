@@ -27,6 +27,8 @@ struct State {
     next: Option<SystemTime>,
     last_success: Option<SystemTime>,
     trouble: Option<Trouble>,
+    /// What it said to the last message it did not take, while it has taken none since.
+    not_taken: Option<Trouble>,
     certificate_expires: Option<u64>,
 }
 
@@ -54,21 +56,31 @@ impl Health {
         }
     }
 
-    /// A session is open: the relay host is well.
-    pub fn well(&self, seen: &Seen) {
+    /// A session is open: others may try too. Whether the relay host is well shows when it takes a message.
+    pub fn opened(&self, seen: &Seen) {
         let mut state = self.state();
         state.certificate_expires = seen.tls.as_ref().and_then(|tls| crate::tls::expiry(tls.chain.first()?));
-        if state.trouble.take().is_some() {
-            maillog::relay_usable(&self.relay);
-        }
-        (state.troubles, state.next) = (0, None);
+        state.next = None;
         drop(state);
         self.better.notify_waiters();
     }
 
-    /// It took a message.
+    /// It took a message: the relay host is well.
     pub fn took_a_message(&self, now: SystemTime) {
-        self.state().last_success = Some(now);
+        let mut state = self.state();
+        state.last_success = Some(now);
+        (state.troubles, state.next, state.not_taken) = (0, None, None);
+        if state.trouble.take().is_some() {
+            maillog::relay_usable(&self.relay);
+        }
+    }
+
+    /// It works, and did not take a message.
+    pub fn did_not_take(&self, trouble: &Trouble) {
+        if trouble.meaning() == Meaning::SettingWrong {
+            maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
+        }
+        self.state().not_taken = Some(trouble.clone());
     }
 
     /// It cannot be used for now.
@@ -97,12 +109,13 @@ impl Health {
     /// For `status`.
     pub fn status(&self) -> RelayStatus {
         let state = self.state();
+        let trouble = state.trouble.as_ref().or(state.not_taken.as_ref());
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         RelayStatus {
             relay: self.relay.clone(),
             last_success: state.last_success.map(seconds),
-            trouble: state.trouble.as_ref().map(Trouble::to_string),
-            advice: state.trouble.as_ref().map(|trouble| advice::for_trouble(trouble).to_owned()),
+            trouble: trouble.map(Trouble::to_string),
+            advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
             next_attempt: state.next.map(seconds),
             certificate_expires: state.certificate_expires,
         }

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use super::advice;
 use super::backoff;
 use super::dialog::Dialog;
 use super::outcome::{FINAL_AFTER, Meaning, Trouble};
@@ -49,6 +48,23 @@ pub struct Deliver {
 struct Session {
     dialog: Dialog,
     offered: Capabilities,
+    /// Messages it has taken.
+    taken: u32,
+}
+
+/// A claimed entry, offered again when it is dropped unsettled: a worker that breaks off must not hold it for ever.
+struct Claim<'a> {
+    spool: &'a Spool,
+    id: QueueId,
+    settled: bool,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.spool.release(&self.id);
+        }
+    }
 }
 
 impl Deliver {
@@ -74,8 +90,13 @@ impl Deliver {
         }
         while !workers.is_empty() {
             tokio::select! {
-                // A worker only ends with the daemon; if one panicked the others go on.
-                _ = workers.join_next() => {}
+                ended = workers.join_next() => {
+                    // A worker only ends with the daemon; one that broke off is replaced.
+                    if ended.is_some_and(|outcome| outcome.is_err()) && !shutdown.is_ending() {
+                        sleep(TIDY_EVERY).await;
+                        workers.spawn(Arc::clone(&self).work(shutdown.clone()));
+                    }
+                }
                 () = sleep(TIDY_EVERY) => self.tidy().await,
             }
         }
@@ -121,15 +142,21 @@ impl Deliver {
 
     /// How long until something is due; `None` if something is due now.
     fn until_due(&self) -> Option<Duration> {
-        match self.spool.next_due() {
-            Some(due) => due.duration_since(SystemTime::now()).ok().filter(|wait| !wait.is_zero()),
+        let now = SystemTime::now();
+        match self.spool.next_due(now) {
+            Some(due) => due.duration_since(now).ok().filter(|wait| !wait.is_zero()),
             None => Some(LOOK_AGAIN),
         }
     }
 
     /// Opens one session and delivers through it until nothing is left or it breaks.
     async fn session(&self, shutdown: &mut Shutdown) {
-        let Some(mut session) = self.open_one().await else { return };
+        let opened = tokio::select! {
+            // Nothing was sent yet that would have to be finished.
+            () = shutdown.wait() => return,
+            opened = self.open_one() => opened,
+        };
+        let Some(mut session) = opened else { return };
         while !shutdown.is_ending() {
             let Some((id, waiting)) = self.spool.claim(SystemTime::now()) else {
                 if self.idle(shutdown).await { continue } else { break }
@@ -173,8 +200,8 @@ impl Deliver {
             dialog.quit().await;
             return Err(trouble);
         }
-        self.health.well(&seen);
-        Ok(Session { dialog, offered })
+        self.health.opened(&seen);
+        Ok(Session { dialog, offered, taken: 0 })
     }
 
     /// Waits for work; whether there is some.
@@ -187,19 +214,27 @@ impl Deliver {
 
     /// Delivers one claimed entry; the session, if it can go on.
     async fn deliver(&self, mut session: Session, id: &QueueId, waiting: &Waiting) -> Option<Session> {
+        let mut claim = Claim { spool: &self.spool, id: id.clone(), settled: false };
         let (header, message) = match self.read(id).await {
             Ok(entry) => entry,
             Err(error) => {
+                claim.settled = true;
                 self.unreadable(id, waiting, &error);
                 return Some(session);
             }
         };
         match session::send(&mut session.dialog, &session.offered, &header, message).await {
             Ok(reply) => {
+                claim.settled = true;
+                session.taken += 1;
                 self.sent(id, header, &reply).await;
                 Some(session)
             }
+            // A relay host that ends a session after some messages: the message had no part in it. The claim is given
+            // back as it was, and goes out in a new session at once.
+            Err(trouble) if session.taken > 0 && trouble.is_end_of_session() => None,
             Err(trouble) => {
+                claim.settled = true;
                 self.not_sent(id, header, waiting, &trouble).await;
                 if trouble.session_goes_on() && session::reset(&mut session.dialog).await.is_ok() {
                     return Some(session);
@@ -229,60 +264,71 @@ impl Deliver {
         self.health.took_a_message(SystemTime::now());
         maillog::sent(id, &header.recipient, &self.name(), age(&header), &reply.to_string());
         let (spool, id) = (Arc::clone(&self.spool), id.clone());
-        let _ = spawn_blocking(move || {
-            spool.complete(&id, &header);
-            maillog::removed(&id);
-        })
-        .await;
+        let _ = spawn_blocking(move || spool.complete(&id, &header)).await;
     }
 
     async fn not_sent(&self, id: &QueueId, header: Header, waiting: &Waiting, trouble: &Trouble) {
         let now = SystemTime::now();
-        let why = trouble.to_string();
-        let meaning = trouble.meaning();
-        let delay = match meaning {
-            Meaning::SettingWrong => backoff::jittered(backoff::AFTER_SETTING),
-            _ => backoff::delay(waiting.attempts.count + 1),
-        };
-        let mut attempts = self.again(waiting, delay, &why);
-        attempts.refused_since = match meaning {
-            Meaning::MessageRefused => Some(waiting.attempts.refused_since.unwrap_or(seconds(now))),
-            _ => None,
-        };
-        if meaning == Meaning::RelayWaits {
-            self.health.trouble(trouble, now);
-        }
-        if meaning == Meaning::SettingWrong {
-            maillog::relay_unavailable(&self.name(), &why, advice::for_trouble(trouble));
+        let attempts = self.after(waiting, trouble, now);
+        match trouble.meaning() {
+            Meaning::RelayWaits | Meaning::LoginWrong => self.health.trouble(trouble, now),
+            _ => self.health.did_not_take(trouble),
         }
         let refused_for = attempts.refused_since.map_or(0, |since| seconds(now).saturating_sub(since));
-        let refused = meaning == Meaning::Impossible || refused_for >= FINAL_AFTER.as_secs();
+        let refused = trouble.meaning() == Meaning::Impossible || refused_for >= FINAL_AFTER.as_secs();
         let expired = now.duration_since(header.arrival).is_ok_and(|age| age > self.lifetime);
         if refused || expired {
             let status = if refused { "undeliverable" } else { "expired" };
-            return self.fail(id, header, attempts, &trouble.dsn(), status).await;
+            self.fail(id, header, attempts, &trouble.dsn(), status).await;
+            return;
         }
         self.counters.deferred.up();
-        maillog::deferred(id, &header.recipient, &self.name(), age(&header), &trouble.dsn(), &why);
+        maillog::deferred(id, &header.recipient, &self.name(), age(&header), &trouble.dsn(), &attempts.last_reply);
         self.spool.defer(id, attempts);
     }
 
-    async fn fail(&self, id: &QueueId, header: Header, attempts: Attempts, dsn: &str, status: &str) {
-        maillog::undeliverable(id, &header.recipient, &self.name(), age(&header), dsn, status, &attempts.last_reply);
+    /// What is remembered of the attempt on a message, and when the next one is due.
+    fn after(&self, waiting: &Waiting, trouble: &Trouble, now: SystemTime) -> Attempts {
+        let attempts = match trouble.meaning() {
+            // The relay host's own timer holds it back; the message is due as soon as that lets it.
+            Meaning::RelayWaits | Meaning::LoginWrong => {
+                Attempts { last_reply: trouble.to_string(), ..waiting.attempts.clone() }
+            }
+            Meaning::SettingWrong => {
+                self.again(waiting, backoff::jittered(backoff::AFTER_SETTING), &trouble.to_string())
+            }
+            _ => self.again(waiting, backoff::delay(waiting.attempts.count + 1), &trouble.to_string()),
+        };
+        let refused_since = match trouble.meaning() {
+            Meaning::MessageRefused => Some(waiting.attempts.refused_since.unwrap_or(seconds(now))),
+            Meaning::RelayWaits | Meaning::LoginWrong => waiting.attempts.refused_since,
+            _ => None,
+        };
+        Attempts { refused_since, ..attempts }
+    }
+
+    /// Moves an entry to `failed/`; whether that worked.
+    async fn fail(&self, id: &QueueId, header: Header, attempts: Attempts, dsn: &str, status: &str) -> bool {
+        let (recipient, age, why) = (header.recipient.clone(), age(&header), attempts.last_reply.clone());
         let (spool, own_id) = (Arc::clone(&self.spool), id.clone());
-        let moved = spawn_blocking(move || match spool.fail(&own_id, &header, &attempts) {
-            Ok(()) => Ok(()),
-            Err(error) => {
+        let moved = spawn_blocking(move || {
+            let moved = spool.fail(&own_id, &header, &attempts);
+            if moved.is_err() {
                 // It stays in the queue and is tried again: nothing is lost by a full disk.
                 spool.defer(&own_id, attempts);
-                Err(error)
             }
+            moved
         });
         match moved.await {
-            Ok(Ok(())) => self.counters.undeliverable.up(),
+            Ok(Ok(())) => {
+                self.counters.undeliverable.up();
+                maillog::undeliverable(id, &recipient, &self.name(), age, dsn, status, &why);
+                return true;
+            }
             Ok(Err(error)) => maillog::not_moved(id, &error.to_string()),
             Err(_) => maillog::not_moved(id, "moving was broken off"),
         }
+        false
     }
 
     fn again(&self, waiting: &Waiting, delay: Duration, why: &str) -> Attempts {
@@ -295,10 +341,10 @@ impl Deliver {
     }
 
     /// An attempt on the relay host did not succeed: what has waited longer than the lifetime expires now, and only now,
-    /// so that a clock that jumps cannot expire what was never tried.
+    /// so that a clock that jumps cannot expire what was never tried. Each entry is looked at once.
     async fn expire(&self, trouble: &Trouble) {
         let Some(before) = SystemTime::now().checked_sub(self.lifetime) else { return };
-        while let Some((id, waiting)) = self.spool.claim_older_than(before) {
+        for (id, waiting) in self.spool.claim_older_than(before) {
             match self.read(&id).await {
                 Ok((header, _)) => {
                     let attempts = self.again(&waiting, backoff::AFTER_SETTING, &trouble.to_string());

@@ -196,9 +196,11 @@ impl Entry {
             (Err(trouble), None) => return Err(trouble),
         };
         match encryption_keys(&certificate, fingerprint, now, OnExpired::SealAndWarn) {
-            Ok(_) | Err(Unusable::Revoked(_)) => keep_copy(&copy_file, &certificate),
+            Ok(_) => keep_copy(&copy_file, &certificate),
             // Never usable: the operator must hear of it before anything is lost.
             Err(trouble) if !copy_file.exists() => return Err(trouble),
+            // The copy keeps every revocation ever seen.
+            Err(Unusable::Revoked(_)) => keep_copy(&copy_file, &certificate),
             Err(_) => {}
         }
         Ok(Self { fingerprint: fingerprint.clone(), certificate, file_trouble })

@@ -154,8 +154,11 @@ impl Sealer {
     }
 
     /// Whether anything can be sealed to recipient number `to` now.
-    pub fn can_seal_to(&self, to: usize) -> bool {
-        self.recipients[to].1.usable(SystemTime::now()).is_ok()
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn can_seal_to(&self, to: usize) -> Result<(), Unusable> {
+        self.recipients[to].1.usable(SystemTime::now()).map(|_| ())
     }
 
     /// What an operator should know about the certificates now.

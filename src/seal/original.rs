@@ -52,7 +52,7 @@ impl<'a> Original<'a> {
         let reads = MessageParser::default()
             .parse_headers(self.header_block)
             .is_some_and(|message| message.content_type().is_some_and(|kind| kind.subtype().is_some()));
-        if !(says_so && single && reads) || has_controls(self.body) {
+        if !(says_so && single && reads) || can_move_a_cursor(self.body) {
             return None;
         }
         let content: Vec<&[u8]> = self
@@ -60,7 +60,7 @@ impl<'a> Original<'a> {
             .filter(|(name, _)| name.len() > 8 && name[..8].eq_ignore_ascii_case(b"Content-"))
             .map(|(_, field)| field)
             .collect();
-        let plain = content.iter().all(|field| field.is_ascii() && !has_controls(field));
+        let plain = content.iter().all(|field| field.is_ascii() && !can_move_a_cursor(field));
         plain.then(|| with_crlf(&content.concat()))
     }
 
@@ -100,6 +100,17 @@ fn field_name(line: &[u8]) -> Option<&[u8]> {
 /// Octets that could move a cursor or end a text early: all controls but TAB, CR and LF, and DEL.
 pub fn has_controls(octets: &[u8]) -> bool {
     octets.iter().any(|&octet| (octet < b' ' && !matches!(octet, b'\t' | b'\r' | b'\n')) || octet == 0x7f)
+}
+
+/// The same and more, for octets that are passed on as they are: bare CR, and the C1 controls in UTF-8 and in 8-bit text
+/// that is not UTF-8.
+fn can_move_a_cursor(octets: &[u8]) -> bool {
+    let bare_cr = octets.iter().enumerate().any(|(at, octet)| *octet == b'\r' && octets.get(at + 1) != Some(&b'\n'));
+    let c1 = match std::str::from_utf8(octets) {
+        Ok(text) => text.chars().any(|c| ('\u{80}'..='\u{9f}').contains(&c)),
+        Err(_) => octets.iter().any(|octet| (0x80..=0x9f).contains(octet)),
+    };
+    has_controls(octets) || bare_cr || c1
 }
 
 fn with_crlf(field: &[u8]) -> Vec<u8> {
@@ -152,7 +163,9 @@ mod tests {
         assert_eq!(fields, b"Content-Type: text/plain;\r\n charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n");
         assert_eq!(mime("Content-Type: text/html\r\n", "x"), None);
         assert_eq!(mime("MIME-Version: 1.0\r\n", "x"), None);
-        assert_eq!(mime(good, "\x1b[2J"), None);
+        for escape in ["\x1b[2J", "\u{9b}2J", "over\rwritten"] {
+            assert_eq!(mime(good, escape), None, "{escape:?}");
+        }
         let twice = format!("{good}Content-Type: text/html\r\n");
         assert_eq!(mime(&twice, "x"), None);
     }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lettre::message::header::{Date, From, Headers, MessageId, Subject, To};
+use lettre::message::header::{Date, From, HeaderName, HeaderValue, Headers, MessageId, Subject, To};
 use lettre::message::{Mailbox, Mailboxes};
 
 use crate::config::Sender;
@@ -36,7 +36,7 @@ impl Outside {
     pub fn inside(&self, arrival: SystemTime, subject: &str) -> String {
         let mut inner = self.headers.clone();
         inner.set(Date::new(arrival));
-        inner.set(Subject::from(subject.to_owned()));
+        inner.insert_raw(protected_subject(subject));
         let outer = self.headers.to_string();
         let recorded = outer
             .split_inclusive("\r\n")
@@ -78,6 +78,27 @@ impl Outside {
     }
 }
 
+/// The client's Subject, encoded. lettre leaves ASCII as it is, so text that looks like an encoded word would be decoded
+/// by the reader's program into whatever it hides, controls included: such text is encoded itself.
+fn protected_subject(subject: &str) -> HeaderValue {
+    use base64::Engine;
+    let name = HeaderName::new_from_ascii_str("Subject");
+    if !subject.contains("=?") {
+        return HeaderValue::new(name, subject.to_owned());
+    }
+    let mut words = vec![String::new()];
+    for character in subject.chars() {
+        // RFC 2047 2: an encoded word has 75 characters at most; 45 octets make 60 of base64.
+        if words.last().is_some_and(|word| word.len() + character.len_utf8() > 45) {
+            words.push(String::new());
+        }
+        words.iter_mut().last().into_iter().for_each(|word| word.push(character));
+    }
+    let encode = |word: &String| format!("=?utf-8?b?{}?=", base64::engine::general_purpose::STANDARD.encode(word));
+    let encoded = words.iter().map(encode).collect::<Vec<_>>().join("\r\n ");
+    HeaderValue::dangerous_new_pre_encoded(name, subject.to_owned(), encoded)
+}
+
 fn mailbox(address: &Address) -> Mailboxes {
     Mailboxes::new().with(Mailbox::new(None, address.to_lettre()))
 }
@@ -86,4 +107,29 @@ fn mailbox(address: &Address) -> Mailboxes {
 fn whole_minute(time: SystemTime) -> SystemTime {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     UNIX_EPOCH + Duration::from_secs(seconds / 60 * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_parser::MessageParser;
+
+    #[test]
+    fn a_subject_comes_back_as_it_was_and_hides_nothing() {
+        let sender = Sender {
+            address: "ossec@example.org".parse().expect("an address"),
+            envelope: "ossec@example.org".parse().expect("an address"),
+            subject: "[...]".to_owned(),
+        };
+        let outside = Outside::new(&sender, &sender.address, SystemTime::now());
+        for subject in
+            ["OSSEC Alert", "caf\u{e9}", "=?utf-8?q?=1B[31m?=", &"=?x ".repeat(60), &"\u{e9}a ".repeat(150), ""]
+        {
+            let inside = outside.inside(SystemTime::now(), subject);
+            assert!(inside.split("\r\n").all(|line| line.len() < 998 && !line.contains('\n')), "{inside}");
+            let read = MessageParser::default().parse_headers(inside.as_bytes()).expect("headers");
+            assert_eq!(read.subject().unwrap_or_default().trim_end(), subject.trim_end());
+            assert_eq!(inside.matches("HP-Outer: ").count(), 5);
+        }
+    }
 }

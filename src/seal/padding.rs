@@ -77,8 +77,9 @@ impl Padding {
             if octets == target && around == growth.around {
                 return Ok(message);
             }
-            // What is short has dropped a zero, unless it was only a guess.
-            let openpgp = if known.is_some() { openpgp.max(growth.openpgp) } else { openpgp };
+            // What is a little short has dropped a zero; much less means a guess, or a certificate that is no longer used.
+            let dropped_zeros = known.is_some() && growth.openpgp.saturating_sub(openpgp) <= 16;
+            let openpgp = if dropped_zeros { openpgp.max(growth.openpgp) } else { openpgp };
             self.learn(class, Growth { openpgp, around });
             finished = message;
         }

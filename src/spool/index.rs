@@ -26,6 +26,13 @@ pub struct Attempts {
     pub refused_since: Option<u64>,
 }
 
+impl Attempts {
+    /// When the next attempt is due; now, if no clock can tell.
+    pub fn due(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.next)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
 /// One waiting entry.
 #[derive(Clone, Debug)]
 pub struct Waiting {
@@ -55,7 +62,7 @@ impl Index {
         let recipient: Arc<str> = header.recipient.as_str().into();
         let recipient = self.recipients.get(&recipient).cloned().unwrap_or(recipient);
         self.recipients.insert(Arc::clone(&recipient));
-        let due = SystemTime::UNIX_EPOCH + Duration::from_secs(attempts.next);
+        let due = attempts.due();
         self.due.insert((due, id.clone()));
         let (size, arrival) = (header.size, header.arrival);
         self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
@@ -63,9 +70,8 @@ impl Index {
 
     /// Takes the entry that has been due longest. It is not offered again until [`Index::release`].
     pub fn claim(&mut self, now: SystemTime) -> Option<(QueueId, Waiting)> {
-        let too_far = |due: &SystemTime| due.duration_since(now).is_ok_and(|ahead| ahead > LONGEST_BACKOFF);
         let next = match self.due.last() {
-            Some((due, _)) if too_far(due) => self.due.pop_last(),
+            Some((due, _)) if is_too_far(*due, now) => self.due.pop_last(),
             _ if self.due.first().is_some_and(|(due, _)| *due <= now) => self.due.pop_first(),
             _ => None,
         };
@@ -75,15 +81,16 @@ impl Index {
         Some((id, waiting.clone()))
     }
 
-    /// Takes the oldest entry if it arrived before `before` and nobody has it in hand.
-    pub fn claim_older_than(&mut self, before: SystemTime) -> Option<(QueueId, Waiting)> {
-        let (id, waiting) = self.waiting.iter_mut().find(|(_, waiting)| !waiting.claimed)?;
-        if waiting.arrival >= before {
-            return None;
+    /// Takes all entries that arrived before `before` and that nobody has in hand.
+    pub fn claim_older_than(&mut self, before: SystemTime) -> Vec<(QueueId, Waiting)> {
+        let mut claimed = Vec::new();
+        for (id, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed && waiting.arrival < before)
+        {
+            waiting.claimed = true;
+            self.due.remove(&(waiting.due, id.clone()));
+            claimed.push((id.clone(), waiting.clone()));
         }
-        waiting.claimed = true;
-        self.due.remove(&(waiting.due, id.clone()));
-        Some((id.clone(), waiting.clone()))
+        claimed
     }
 
     /// Offers a claimed entry again, at `due`.
@@ -111,7 +118,11 @@ impl Index {
         }
     }
 
-    pub fn next_due(&self) -> Option<SystemTime> {
+    /// When [`Index::claim`] will have something.
+    pub fn next_due(&self, now: SystemTime) -> Option<SystemTime> {
+        if self.due.last().is_some_and(|(due, _)| is_too_far(*due, now)) {
+            return Some(now);
+        }
         self.due.first().map(|(due, _)| *due)
     }
 
@@ -126,6 +137,10 @@ impl Index {
     pub fn iter(&self) -> impl Iterator<Item = (&QueueId, &Waiting)> {
         self.waiting.iter()
     }
+}
+
+fn is_too_far(due: SystemTime, now: SystemTime) -> bool {
+    due.duration_since(now).is_ok_and(|ahead| ahead > LONGEST_BACKOFF)
 }
 
 impl Waiting {
@@ -168,6 +183,7 @@ mod tests {
     fn an_attempt_further_ahead_than_any_back_off_is_due_now() {
         let year = 365 * 24 * 3600;
         let mut index = index_of(&[10, year]);
+        assert_eq!(index.next_due(at(0)), Some(at(0)), "whoever waits must wake for it");
         assert!(index.claim(at(0)).is_some(), "the clock jumped back a year");
         assert!(index.claim(at(0)).is_none());
     }

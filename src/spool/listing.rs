@@ -1,4 +1,4 @@
-//! What lies in the spool, for people and programs. Reading never moves or makes anything.
+//! What lies in the spool, for people and programs.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -49,6 +49,10 @@ pub struct Totals {
     pub failed: usize,
     /// In `damaged/`.
     pub damaged: usize,
+    /// In `queue/`, but not readable when the daemon started.
+    pub unreadable: usize,
+    /// Sent, and their files cannot be removed yet.
+    pub unremoved: usize,
 }
 
 impl Spool {
@@ -92,6 +96,8 @@ impl Spool {
             held: count("held"),
             failed: count("failed"),
             damaged: count("damaged"),
+            unreadable: 0,
+            unremoved: 0,
         }
     }
 
@@ -105,6 +111,8 @@ impl Spool {
             held: ids_in(&self.held).len(),
             failed: ids_in(&self.failed).len(),
             damaged: ids_in(&self.damaged).len(),
+            unreadable: self.unreadable,
+            unremoved: self.sent().len(),
         }
     }
 }

@@ -100,6 +100,8 @@ pub struct Spool {
     damaged: Directory,
     index: Mutex<Index>,
     numbers: Numbers,
+    /// Files of `queue/` that could not be read at the start: left there, not offered until the next one.
+    unreadable: usize,
     /// Something was unlinked from `queue/` and is not synced yet.
     unsynced: AtomicBool,
     /// Sent entries whose file could not be removed; never offered again by this process.
@@ -124,7 +126,9 @@ impl Spool {
         let [failed, damaged] = [open("failed")?, open("damaged")?];
         let lock = take_lock(root, patience)?;
         clear_fragments(&incoming).map_err(unusable(incoming.path()))?;
-        let (index, spooled) = read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
+        let (index, mut spooled, unreadable) = read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
+        // What lies elsewhere carries numbers too.
+        spooled.extend([&held, &failed, &damaged].into_iter().flat_map(numbers_in));
         let carried = spooled.iter().map(|(epoch, recipient, number)| (epoch.as_str(), recipient.as_str(), *number));
         let numbers =
             Numbers::open(state, carried).map_err(|source| SpoolError::Numbers { path: state.into(), source })?;
@@ -137,6 +141,7 @@ impl Spool {
             damaged,
             index: Mutex::new(index),
             numbers,
+            unreadable,
             unsynced: AtomicBool::new(false),
             sent: Mutex::default(),
             changed: Notify::new(),
@@ -193,14 +198,14 @@ impl Spool {
         self.index().claim(now)
     }
 
-    /// Takes the oldest entry if it arrived before `before` and no delivery has it in hand.
-    pub fn claim_older_than(&self, before: SystemTime) -> Option<(QueueId, Waiting)> {
+    /// Takes all entries that arrived before `before` and that no delivery has in hand.
+    pub fn claim_older_than(&self, before: SystemTime) -> Vec<(QueueId, Waiting)> {
         self.index().claim_older_than(before)
     }
 
     /// When the next entry is due.
-    pub fn next_due(&self) -> Option<SystemTime> {
-        self.index().next_due()
+    pub fn next_due(&self, now: SystemTime) -> Option<SystemTime> {
+        self.index().next_due(now)
     }
 
     /// Returns when something was stored or flushed since the last call.
@@ -229,6 +234,13 @@ impl Spool {
     }
 
     fn set_aside(&self, id: &QueueId) -> io::Result<()> {
+        // Its number must not be given to another alert.
+        let header = File::open(self.queue.file(id.as_str())).map_err(EntryError::from);
+        if let Ok(Header { sequence: Some(number), epoch, recipient, .. }) =
+            header.and_then(|file| entry::read_header(BufReader::new(file)))
+        {
+            self.numbers.record_before_leaving(&epoch, &recipient, number)?;
+        }
         fs::rename(self.queue.file(id.as_str()), self.damaged.file(id.as_str()))?;
         let _ = fs::remove_file(self.state_file(id));
         self.damaged.sync()?;
@@ -238,13 +250,14 @@ impl Spool {
     /// A relay host has said its final 250: the entry goes. The unlink is synced within a second by [`Spool::tidy`];
     /// a crash before that may send it once more, with the same Message-ID and number.
     pub fn complete(&self, id: &QueueId, header: &Header) {
-        if let Err(error) = self.remove(id, header) {
-            // It stays claimed, so it is not sent again; `tidy` tries the removal again.
-            maillog::removal_deferred(id.as_str(), &error);
-            self.sent().push((id.clone(), header.clone()));
-            return;
+        match self.remove(id, header) {
+            Ok(()) => maillog::removed(id),
+            Err(error) => {
+                // It stays claimed, so it is not sent again; `tidy` tries the removal again.
+                maillog::removal_deferred(id.as_str(), &error);
+                self.sent().push((id.clone(), header.clone()));
+            }
         }
-        self.index().remove(id);
     }
 
     fn remove(&self, id: &QueueId, header: &Header) -> io::Result<()> {
@@ -258,12 +271,13 @@ impl Spool {
         }
         let _ = fs::remove_file(self.state_file(id));
         self.unsynced.store(true, Ordering::Release);
+        self.index().remove(id);
         Ok(())
     }
 
     /// Offers a claimed entry again at `due`, and remembers why it is late.
     pub fn defer(&self, id: &QueueId, attempts: Attempts) {
-        let due = UNIX_EPOCH + Duration::from_secs(attempts.next);
+        let due = attempts.due();
         // A hint only: if it cannot be written the next start makes an attempt too early.
         let _ = serde_json::to_vec(&attempts).map(|json| fs::write(self.state_file(id), json));
         self.index().release(id, due, Some(attempts));
@@ -300,9 +314,10 @@ impl Spool {
 
     /// Syncs removals and repeats those that did not succeed. Called at least once a second while anything is sent.
     pub fn tidy(&self) {
-        for (id, header) in std::mem::take(&mut *self.sent()) {
-            self.complete(&id, &header);
-        }
+        let again = std::mem::take(&mut *self.sent());
+        let still = again.into_iter().filter(|(id, header)| self.remove(id, header).is_err());
+        let still: Vec<_> = still.collect();
+        self.sent().extend(still);
         if self.unsynced.swap(false, Ordering::AcqRel) && self.queue.sync().is_err() {
             self.unsynced.store(true, Ordering::Release);
         }
@@ -362,9 +377,10 @@ fn clear_fragments(incoming: &Directory) -> io::Result<()> {
 type Spooled = Vec<(String, String, u64)>;
 
 /// The index of what waits, and the numbers its entries carry.
-fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<(Index, Spooled)> {
+fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<(Index, Spooled, usize)> {
     let mut index = Index::default();
     let mut spooled = Vec::new();
+    let mut unreadable = 0;
     for file in fs::read_dir(queue.path())? {
         let name = file?.file_name();
         let Some(name) = name.to_str() else {
@@ -381,13 +397,18 @@ fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<(Index, Spoo
             maillog::foreign_file(name);
             continue;
         };
-        match entry::read_header(BufReader::new(File::open(queue.file(name))?)) {
+        let header = File::open(queue.file(name)).map_err(EntryError::from);
+        match header.and_then(|file| entry::read_header(BufReader::new(file))) {
             Ok(header) => {
                 let attempts = read_attempts(&queue.file(&format!("{id}.state")));
                 spooled.extend(header.sequence.map(|n| (header.epoch.clone(), header.recipient.clone(), n)));
                 index.add(id, &header, attempts);
             }
-            Err(EntryError::Unreadable(error)) => return Err(error),
+            // One bad sector must not stop all alerts: it stays where it is, and `status` says so.
+            Err(EntryError::Unreadable(error)) => {
+                maillog::unreadable(name, &error);
+                unreadable += 1;
+            }
             Err(error) => {
                 maillog::damaged(name, &error.to_string());
                 fs::rename(queue.file(name), damaged.file(name))?;
@@ -396,7 +417,15 @@ fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<(Index, Spoo
             }
         }
     }
-    Ok((index, spooled))
+    Ok((index, spooled, unreadable))
+}
+
+/// The numbers that entries of `directory` carry.
+fn numbers_in(directory: &Directory) -> Spooled {
+    let headers = ids_in(directory)
+        .into_iter()
+        .filter_map(|id| entry::read_header(BufReader::new(File::open(directory.file(id.as_str())).ok()?)).ok());
+    headers.filter_map(|header| Some((header.epoch, header.recipient, header.sequence?))).collect()
 }
 
 /// A missing or half-written hint is no hint.

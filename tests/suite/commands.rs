@@ -113,3 +113,60 @@ fn a_wrong_command_line_is_exit_code_64() {
     assert_eq!(program().arg("bogus").output().expect("runs").status.code(), Some(64));
     assert_eq!(program().arg("--help").output().expect("runs").status.code(), Some(0));
 }
+
+#[test]
+fn an_entry_whose_next_attempt_lies_a_year_ahead_is_tried_at_once() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("greeting", "421 later"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "the clock was wrong");
+    assert_eq!(daemon.terminate(), 0);
+    relay_host.now(Script::honest(&identity));
+    let entry = setup.spooled("queue").remove(0);
+    let state = entry.with_extension("state");
+    // As far ahead as a clock can be wrong.
+    std::fs::write(&state, format!("{{\"count\":1,\"next\":{},\"last_reply\":\"x\"}}", u64::MAX / 4)).expect("written");
+    let _daemon = setup.start();
+    relay_host.taken(1);
+}
+
+#[test]
+fn a_damaged_entry_is_set_aside_and_its_number_is_not_given_again() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("greeting", "421 later"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "damaged");
+    assert_eq!(daemon.terminate(), 0);
+    let entry = setup.spooled("queue").remove(0);
+    let mut octets = std::fs::read(&entry).expect("read");
+    let last = octets.len() - 100;
+    octets[last] ^= 1;
+    std::fs::write(&entry, octets).expect("written");
+    relay_host.now(Script::honest(&identity));
+    let daemon = setup.start();
+    eventually("a damaged entry", || (setup.spooled("damaged").len() == 1).then_some(()));
+    assert_eq!(daemon.status()["spool"]["damaged"], 1);
+    assert_eq!(daemon.terminate(), 0);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "well");
+    let taken = relay_host.taken(1);
+    let opened =
+        crate::support::reader::open(&taken[0].message, &setup.recipients[0].1, &setup.path("state/signer.asc"));
+    assert_eq!(opened.manifest["sequence"], 2);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn sigterm_does_not_wait_for_a_relay_host_that_keeps_silent() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).at("greeting", Act::Silence(std::time::Duration::from_secs(40))));
+    let setup = Setup::new(relay_host.port, &authority.pem).relay("timeout = \"1m\"");
+    let daemon = setup.start();
+    send_alert(&daemon.address, "waits");
+    eventually("a connection", || (relay_host.heard().connections > 0).then_some(()));
+    let began = std::time::Instant::now();
+    assert_eq!(daemon.terminate(), 0);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+}

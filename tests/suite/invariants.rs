@@ -128,6 +128,8 @@ fn invariant_4_a_client_chooses_among_configured_recipients_and_no_more() {
             .collect();
         assert_eq!(names, ["From", "To", "Date", "Message-ID", "Subject", "MIME-Version", "Content-Type"]);
         assert!(headers.contains("Subject: [...]"));
+        // From is the login, whatever the IDS says: the tutorial's case.
+        assert!(headers.starts_with("From: ossec@example.org\r\n"), "{headers}");
     }
 }
 

@@ -165,7 +165,8 @@ impl Daemon {
     fn command(program: &Path, setup: &Setup) -> Command {
         let mut command = Command::new(program);
         // The operator's own settings have no part in a demo.
-        std::env::vars().filter(|(name, _)| name.starts_with("SEALRELAY_")).for_each(|(name, _)| {
+        let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("SEALRELAY_");
+        std::env::vars_os().filter(|(name, _)| ours(name)).for_each(|(name, _)| {
             command.env_remove(name);
         });
         command.arg("--config").arg(&setup.configuration);

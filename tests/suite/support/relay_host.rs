@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub enum Act {
 #[derive(Clone)]
 pub struct Script {
     acts: HashMap<&'static str, Act>,
+    /// Whether the acts are still to be done, if they are done once.
+    once: Option<Arc<AtomicBool>>,
     pub implicit_tls: bool,
     pub offers_starttls: bool,
     pub capabilities: Vec<String>,
@@ -42,6 +45,7 @@ impl Script {
     pub fn honest(identity: &Identity) -> Self {
         Self {
             acts: HashMap::new(),
+            once: None,
             implicit_tls: false,
             offers_starttls: true,
             capabilities: vec!["SIZE 35882577".into(), "AUTH PLAIN LOGIN".into()],
@@ -53,6 +57,12 @@ impl Script {
     pub fn at(mut self, step: &'static str, act: Act) -> Self {
         self.acts.insert(step, act);
         self
+    }
+
+    /// The same for one time only, over all sessions.
+    pub fn at_once(mut self, step: &'static str, act: Act) -> Self {
+        self.once = Some(Arc::new(AtomicBool::new(true)));
+        self.at(step, act)
     }
 
     pub fn says(self, step: &'static str, reply: &str) -> Self {
@@ -307,7 +317,9 @@ fn message(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
 }
 
 fn act(script: &Script, step: &str, writer: &mut impl Write, honest: &str) -> std::io::Result<()> {
-    match script.acts.get(step) {
+    let planned = script.acts.get(step);
+    let planned = planned.filter(|_| script.once.as_ref().is_none_or(|once| once.swap(false, Ordering::SeqCst)));
+    match planned {
         None => write_line(writer, honest),
         Some(Act::Say(reply)) => write_line(writer, reply),
         Some(Act::Close) => Err(std::io::ErrorKind::ConnectionAborted.into()),
