@@ -125,6 +125,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::System)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::System)?;
     let bound = intake::bind(&config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
+    let bound = bound.and_socket(config.listen.socket.as_deref());
     let control =
         control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
     let (trigger, shutdown) = shutdown::channel();

@@ -4,6 +4,7 @@
 //! durations and sizes within their bounds, and exactly one way to trust each relay host. No setting sends anything in
 //! clear. On failure the daemon does not start (EX_CONFIG, 78). An attacker controls nothing here.
 
+mod doors;
 mod fingerprint;
 mod load;
 mod raw;
@@ -16,12 +17,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use secret::{Secret, SecretError};
 
 use crate::envelope::Address;
-use raw::{OneOrMore, RawConfig, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd, RawTls};
+use raw::{
+    OneOrMore, RawConfig, RawControl, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd,
+    RawTls,
+};
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -53,6 +58,8 @@ pub struct Config {
 pub struct Listen {
     /// Where to listen.
     pub addresses: Vec<SocketAddr>,
+    /// The Unix socket for clients of this machine, whom the kernel names; `None` for none.
+    pub socket: Option<PathBuf>,
     /// Who may connect; empty means loopback only.
     pub networks: Vec<IpNet>,
     /// Sessions at once.
@@ -227,23 +234,42 @@ struct Validator<'a> {
 impl Validator<'_> {
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
         let relay = self.relay(raw.relay)?;
+        let control = self.control(raw.control);
         Ok(Config {
             file: self.file.to_owned(),
-            listen: self.listen(raw.listen)?,
+            listen: self.listen(raw.listen, &control)?,
             sender: self.sender(raw.sender, &relay)?,
             recipients: self.recipients(raw.recipient)?,
             relay,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
-            control: self.path(raw.control.socket.as_deref().unwrap_or("/run/sealrelay/control.sock")),
+            control,
             level: raw.log.level.map_or(Level::Info, Level::from),
         })
     }
 
-    fn listen(&self, raw: RawListen) -> Result<Listen, ConfigError> {
-        let texts = raw.addresses.map_or_else(|| vec!["127.0.0.1:25".into(), "[::1]:25".into()], OneOrMore::into_vec);
-        let addresses = self.parsed("listen.addresses", &texts, "Write address:port, such as 127.0.0.1:25.")?;
+    fn control(&self, raw: RawControl) -> PathBuf {
+        self.path(raw.socket.as_deref().unwrap_or("/run/sealrelay/control.sock"))
+    }
+
+    fn addresses(&self, raw: Option<OneOrMore>) -> Result<Vec<SocketAddr>, ConfigError> {
+        let texts = raw.map_or_else(|| vec!["127.0.0.1:25".into(), "[::1]:25".into()], OneOrMore::into_vec);
+        self.parsed("listen.addresses", &texts, "Write address:port, such as 127.0.0.1:25.")
+    }
+
+    /// Beside the control socket unless it is named, so that an instance with its own sockets needs one key, not two.
+    /// An empty name means none.
+    fn socket(&self, raw: Option<&str>, control: &Path) -> Option<PathBuf> {
+        match raw {
+            None => Some(control.with_file_name("smtp.sock")),
+            Some("") => None,
+            Some(name) => Some(self.path(name)),
+        }
+    }
+
+    fn listen(&self, raw: RawListen, control: &Path) -> Result<Listen, ConfigError> {
+        let addresses = self.addresses(raw.addresses)?;
         let networks = raw.networks.map(OneOrMore::into_vec).unwrap_or_default();
         let networks = self.parsed("listen.networks", &networks, "Write address/prefix, such as 10.1.2.0/24.")?;
         self.refuse_open_listener(&addresses, &networks)?;
@@ -251,6 +277,7 @@ impl Validator<'_> {
         let memory = self.size("listen.memory", raw.memory, "128MiB", 16 * MIB..=16 * 1024 * MIB)?;
         Ok(Listen {
             addresses,
+            socket: self.socket(raw.socket.as_deref(), control),
             networks,
             sessions: self.within("listen.sessions", raw.sessions.unwrap_or(64), 1..=4096)?,
             message_size,

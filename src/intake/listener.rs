@@ -6,20 +6,22 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::door::{Door, LocalDoor, Peer};
 use super::places::Places;
 use super::reply;
-use super::session::{Activity, Intake, serve};
+use super::session::{Activity, Client, Intake, serve};
 use crate::config::Listen;
 use crate::maillog;
 use crate::pipeline::Pipeline;
@@ -36,7 +38,7 @@ const NO_ROOM_FOR: Duration = Duration::from_secs(20);
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 
 /// Sockets that are bound.
-pub struct Bound(Vec<TcpListener>);
+pub struct Bound(Vec<TcpListener>, Option<LocalDoor>);
 
 /// Binds all of `addresses`. One whose address family or address is not there (IPv6 switched off) is passed over if
 /// another one is bound.
@@ -58,15 +60,15 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> 
     }
     match passed_over {
         Some(trouble) if bound.is_empty() => Err(trouble),
-        _ => Ok(Bound(bound)),
+        _ => Ok(Bound(bound, None)),
     }
 }
 
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    error.raw_os_error().is_some_and(|code| {
-        code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error()
-    })
+    error
+        .raw_os_error()
+        .is_some_and(|code| code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
@@ -80,7 +82,21 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 impl Bound {
     /// Where we really listen, port 0 resolved.
     pub fn addresses(&self) -> Vec<String> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect()
+        let network =
+            self.0.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string());
+        network.chain(self.1.as_ref().map(LocalDoor::name)).collect()
+    }
+
+    /// Listens on the Unix socket `path` as well. Where that cannot be the daemon serves without it: the IDS uses TCP,
+    /// and so does the sendmail command then.
+    #[must_use]
+    pub fn and_socket(mut self, path: Option<&Path>) -> Self {
+        let Some(path) = path else { return self };
+        match LocalDoor::open(path) {
+            Ok(door) => self.1 = Some(door),
+            Err(error) => maillog::not_listening(&path.display().to_string(), &error.to_string()),
+        }
+        self
     }
 }
 
@@ -116,15 +132,18 @@ impl Listener {
         for listener in bound.0 {
             loops.spawn(Arc::clone(&this).accept(listener, shutdown.clone()));
         }
+        if let Some(door) = bound.1 {
+            loops.spawn(Arc::clone(&this).accept(door, shutdown.clone()));
+        }
         while loops.join_next().await.is_some() {}
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, mut shutdown: Shutdown) {
+    async fn accept(self: Arc<Self>, listener: impl Door, mut shutdown: Shutdown) {
         let mut sessions = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.wait() => break,
-                accepted = listener.accept() => accepted,
+                accepted = listener.next() => accepted,
                 // Keeps the set from growing with what is finished.
                 Some(_) = sessions.join_next() => continue,
             };
@@ -147,15 +166,13 @@ impl Listener {
     }
 
     /// Finds a place for a client, or tells it why there is none.
-    async fn admit(
+    async fn admit<T: Client + 'static>(
         self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: T,
+        peer: Peer,
         shutdown: Shutdown,
-    ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        // Without it a reply could wait 40 ms for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        if !self.may_connect(peer.ip()) {
+    ) -> Option<impl Future<Output = ()> + Send + use<T>> {
+        if !self.may_connect(&peer) {
             return self.turn_away(stream, peer, reply::NOT_FOR_YOU).await;
         }
         let Some(place) = self.sessions.place().await else {
@@ -173,12 +190,14 @@ impl Listener {
         })
     }
 
-    fn may_connect(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
+    fn may_connect(&self, peer: &Peer) -> bool {
+        // The socket's mode has let a local peer in already.
+        let Peer::Network(address) = peer else { return true };
+        let peer = address.ip().to_canonical();
         peer.is_loopback() || self.intake.limits.networks.iter().any(|network| network.contains(&peer))
     }
 
-    async fn turn_away<T>(&self, mut stream: TcpStream, peer: SocketAddr, banner: &str) -> Option<T> {
+    async fn turn_away<T>(&self, mut stream: impl Client, peer: Peer, banner: &str) -> Option<T> {
         self.intake.counters.not_taken.up();
         maillog::not_accepted(&peer.to_string(), banner, "see the reply");
         let goodbye = async {
