@@ -15,5 +15,6 @@ pub mod maillog;
 pub mod shutdown;
 pub mod check;
 pub mod control;
+pub mod sendmail;
 pub mod daemon;
 pub mod cli;

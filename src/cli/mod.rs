@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod queue;
 mod run;
+mod sendmail;
 mod status;
 
 use std::fmt::Display;
@@ -47,6 +48,7 @@ enum Command {
     Status(status::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
+    Sendmail(sendmail::Arguments),
 }
 
 /// What a command failed with.
@@ -76,11 +78,16 @@ const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
 /// It works, and somebody should look.
 const EX_TEMPFAIL: u8 = 75;
+/// The caller may not do that.
+const EX_NOPERM: u8 = 77;
 /// The configuration is wrong.
 const EX_CONFIG: u8 = 78;
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = sendmail::by_name(std::env::args_os()) {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -97,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => queue::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
         Command::Demo(options) => demo::run(&options),
+        Command::Sendmail(options) => sendmail::run(&file, options),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
