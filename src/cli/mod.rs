@@ -96,7 +96,7 @@ pub fn main() -> ExitCode {
         }
     };
     let file = std::path::absolute(&arguments.config).unwrap_or(arguments.config);
-    let is_daemon = matches!(arguments.command, Command::Run);
+    let is_logged = matches!(arguments.command, Command::Run | Command::Sendmail(_));
     let outcome = match arguments.command {
         Command::Run => run::run(&file),
         Command::Check(options) => check::run(&file, &options),
@@ -109,17 +109,17 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            report(&failure, is_daemon);
+            report(&failure, is_logged);
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// Two lines: what, and what to do. The daemon's go to a log that the IDS reads.
-fn report(failure: &Failure, is_daemon: bool) {
+/// Two lines: what, and what to do. The daemon's, and those of what other programs call, go to a log that the IDS reads.
+fn report(failure: &Failure, is_logged: bool) {
     let lines = [format!("sealrelay: {}", failure.what), format!("  {}", failure.hint)];
     for line in lines.iter().filter(|line| !line.trim().is_empty()) {
-        let line = if is_daemon { crate::maillog::quiet(line) } else { line.clone() };
+        let line = if is_logged { crate::maillog::quiet(line) } else { line.clone() };
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 }

@@ -128,6 +128,7 @@ impl Reader {
                 self.angle = Some(std::mem::take(&mut self.word));
                 self.in_angle = false;
             }
+            b'>' => {}
             b'[' | b']' => {
                 self.in_literal = octet == b'[';
                 self.word.push(octet);

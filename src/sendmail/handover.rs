@@ -80,6 +80,9 @@ impl HandoverError {
 }
 
 /// Hands `message` over; returns when the daemon has it. `message` is empty or ends with CRLF.
+///
+/// # Errors
+/// The daemon is away, said no, or the connection broke.
 pub fn hand_over(
     doors: &Doors,
     from: Option<&Address>,
@@ -154,6 +157,7 @@ impl Dialog {
                 Ok(dialog) if dialog.is_ours() => return Ok(dialog),
                 Ok(dialog) if dialog.greeting.code == 220 => met.push(format!("{name}: another mail server")),
                 Ok(dialog) => return Err(HandoverError::NotTaken { step: "the connection", reply: dialog.greeting }),
+                // Without the sentence about the connection that is the operator's to read in the other cases.
                 Err(HandoverError::Broken(error)) => met.push(format!("{name}: {error}")),
                 Err(error) => met.push(format!("{name}: {error}")),
             }
