@@ -10,4 +10,5 @@ mod examples;
 mod intake;
 mod invariants;
 mod peers;
+mod sendmail;
 mod support;
