@@ -30,6 +30,10 @@ const REPORT_EVERY: Duration = Duration::from_millis(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// The longest command line; a login is the longest there is.
 const LINE_LIMIT: u64 = 4096;
+/// The largest message, as Google's relay hosts announce it.
+const MESSAGE_LIMIT: usize = 35_882_577;
+/// What EHLO is told inside TLS; the size is [`MESSAGE_LIMIT`].
+const INSIDE: &str = "250-sink\r\n250-PIPELINING\r\n250-SIZE 35882577\r\n250 AUTH PLAIN";
 
 #[derive(Parser)]
 struct Arguments {
@@ -138,10 +142,10 @@ impl Sink {
             None => self.dialog(Talk::new(stream), true).await,
         };
         // A peer that just goes away is how smtp-source ends; anything else should be seen beside the numbers.
-        if let Err(error) = served {
-            if error.kind() != io::ErrorKind::UnexpectedEof {
-                let _ = writeln!(io::stderr(), "sink: a session ended: {error}");
-            }
+        if let Err(error) = served
+            && error.kind() != io::ErrorKind::UnexpectedEof
+        {
+            let _ = writeln!(io::stderr(), "sink: a session ended: {error}");
         }
     }
 
@@ -172,7 +176,7 @@ impl Sink {
             let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
             match verb.as_str() {
                 "HELO" => talk.say("250 sink").await?,
-                "EHLO" => talk.say("250-sink\r\n250-PIPELINING\r\n250-SIZE 35882577\r\n250 AUTH PLAIN").await?,
+                "EHLO" => talk.say(INSIDE).await?,
                 "AUTH" => {
                     logged_in = line.strip_prefix("AUTH PLAIN ") == Some(self.login.as_str());
                     self.with(|counts| counts.logins += u64::from(logged_in));
@@ -284,6 +288,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             let start = message.len();
             if timeout(SILENCE, self.0.read_until(b'\n', &mut message)).await?? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if message.len() > MESSAGE_LIMIT {
+                return Err(io::Error::other("a message over the limit"));
             }
             if &message[start..] == b".\r\n" {
                 message.truncate(start);

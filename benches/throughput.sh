@@ -40,13 +40,15 @@ while [ $# -gt 0 ]; do
         --messages | --default-messages | --sessions | --size | --connections) ;;
         *) usage >&2; exit 64 ;;
     esac
-    if ! [[ ${2:-} =~ ^[1-9][0-9]*$ ]]; then
-        echo "$1 wants a number above zero." >&2
+    name=${1#--}
+    printf -v "${name//-/_}" '%s' "${2:-}"
+    shift $(($# > 1 ? 2 : 1))
+done
+for name in messages default_messages sessions size connections; do
+    if ! [[ ${!name} =~ ^[1-9][0-9]{0,8}$ ]]; then
+        echo "$name wants a number above zero, not \"${!name}\"." >&2
         exit 64
     fi
-    name=${1#--}
-    printf -v "${name//-/_}" '%s' "$2"
-    shift 2
 done
 
 work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/bench

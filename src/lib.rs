@@ -63,5 +63,8 @@ pub mod control;
 /// The way to the relay host, tried and told.
 pub mod check;
 
+/// The sendmail personality: hands mail to the daemon of this machine.
+pub mod sendmail;
+
 /// The command line.
 pub mod cli;

@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod queue;
 mod run;
+mod sendmail;
 mod status;
 
 use std::fmt::Display;
@@ -47,6 +48,7 @@ enum Command {
     Status(status::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
+    Sendmail(sendmail::Arguments),
 }
 
 /// What a command failed with.
@@ -76,11 +78,16 @@ const EX_UNAVAILABLE: u8 = 69;
 const EX_SOFTWARE: u8 = 70;
 /// It works, and somebody should look.
 const EX_TEMPFAIL: u8 = 75;
+/// The caller may not do that.
+const EX_NOPERM: u8 = 77;
 /// The configuration is wrong.
 const EX_CONFIG: u8 = 78;
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = sendmail::by_name(std::env::args_os()) {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -89,7 +96,7 @@ pub fn main() -> ExitCode {
         }
     };
     let file = std::path::absolute(&arguments.config).unwrap_or(arguments.config);
-    let is_daemon = matches!(arguments.command, Command::Run);
+    let is_logged = matches!(arguments.command, Command::Run | Command::Sendmail(_));
     let outcome = match arguments.command {
         Command::Run => run::run(&file),
         Command::Check(options) => check::run(&file, &options),
@@ -97,21 +104,22 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => queue::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
         Command::Demo(options) => demo::run(&options),
+        Command::Sendmail(options) => sendmail::run(&file, options),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            report(&failure, is_daemon);
+            report(&failure, is_logged);
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// Two lines: what, and what to do. The daemon's go to a log that the IDS reads.
-fn report(failure: &Failure, is_daemon: bool) {
+/// Two lines: what, and what to do. The daemon's, and those of what other programs call, go to a log that the IDS reads.
+fn report(failure: &Failure, is_logged: bool) {
     let lines = [format!("sealrelay: {}", failure.what), format!("  {}", failure.hint)];
     for line in lines.iter().filter(|line| !line.trim().is_empty()) {
-        let line = if is_daemon { crate::maillog::quiet(line) } else { line.clone() };
+        let line = if is_logged { crate::maillog::quiet(line) } else { line.clone() };
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 }

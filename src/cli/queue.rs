@@ -1,10 +1,11 @@
 //! `sealrelay queue`: takes the spool's lock if it is free, else asks the daemon; two processes never move entries.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, time};
-use crate::config::Config;
+use super::{EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, time};
+use crate::config::{Config, Doors};
 use crate::control::{self, Request};
 use crate::spool::{Listed, Spool, SpoolError};
 
@@ -28,18 +29,53 @@ pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
     }
 }
 
+/// `mailq`: the running daemon is asked, because the caller need not be able to read the configuration; only without it
+/// is the spool opened.
+pub fn mailq(file: &Path, doors: &Doors) -> Result<u8, Failure> {
+    match ask_any::<Vec<Listed>>(doors, Request::List) {
+        Ok(list) => show(&list, false),
+        Err(failure) if failure.code == EX_NOPERM => return Err(failure),
+        Err(failure) => return list(&Config::load(file).map_err(|_| failure)?, false),
+    }
+    Ok(0)
+}
+
+/// `sendmail -q`.
+pub fn flush_by_anybody(doors: &Doors) -> Result<u8, Failure> {
+    let _: serde_json::Value = ask_any(doors, Request::Flush)?;
+    Ok(0)
+}
+
+/// Asks the daemon for a caller who may be anybody.
+fn ask_any<T: for<'a> serde::Deserialize<'a>>(doors: &Doors, request: Request) -> Result<T, Failure> {
+    control::ask(&doors.control, request).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let hint = "Run this as the service's user, or as a member of its group.";
+            Failure::new("the mail queue is not open to this account", hint, EX_NOPERM)
+        }
+        _ => {
+            let what = format!("the mail relay does not answer on {}: {error}", doors.control.display());
+            Failure::new(what, "Start it, or name its configuration with --config.", EX_TEMPFAIL)
+        }
+    })
+}
+
 fn list(config: &Config, json: bool) -> Result<u8, Failure> {
     let list: Vec<Listed> = match open(config)? {
         Spooled::Nowhere => Vec::new(),
         Spooled::Held(spool) => spool.list(),
         Spooled::WithTheDaemon => ask(config, Request::List)?,
     };
+    show(&list, json);
+    Ok(0)
+}
+
+fn show(list: &[Listed], json: bool) {
     match (json, list.is_empty()) {
         (true, _) => list.iter().for_each(|listed| say(serde_json::json!(listed))),
         (false, true) => say("Mail queue is empty"),
-        (false, false) => table(&list),
+        (false, false) => table(list),
     }
-    Ok(0)
 }
 
 /// Postfix's layout: monitoring plug-ins read the first column and the last line.
@@ -85,7 +121,12 @@ enum Spooled {
 }
 
 fn open(config: &Config) -> Result<Spooled, Failure> {
-    if !config.spool.join("lock").exists() {
+    // Somebody who may not look must not read that the queue is empty.
+    let made = config.spool.join("lock").try_exists().map_err(|error| {
+        let what = format!("cannot look into the spool {}: {error}", config.spool.display());
+        Failure::new(what, "Run this as the service's user, or as a member of its group.", EX_NOPERM)
+    })?;
+    if !made {
         return Ok(Spooled::Nowhere);
     }
     match Spool::open(&config.spool, &config.state, Duration::ZERO) {

@@ -77,8 +77,21 @@ impl LoadError {
 /// The file is unreadable, or anything in it or in a `SEALRELAY_*` variable is not known.
 pub fn load(file: &Path) -> Result<RawConfig, LoadError> {
     let text = std::fs::read_to_string(file).map_err(|source| LoadError::Unreadable { file: file.into(), source })?;
-    toml::from_str::<RawConfig>(&text).map_err(|error| invalid(file, &text, &error))?;
-    layered(&text).map_err(|error| {
+    read(file, &text)
+}
+
+/// The same for commands that every local account may call: a file that is not there, or is none of the caller's
+/// business, counts as empty.
+///
+/// # Errors
+/// As for [`load`], but for the unreadable file.
+pub fn load_if_readable(file: &Path) -> Result<RawConfig, LoadError> {
+    read(file, &std::fs::read_to_string(file).unwrap_or_default())
+}
+
+fn read(file: &Path, text: &str) -> Result<RawConfig, LoadError> {
+    toml::from_str::<RawConfig>(text).map_err(|error| invalid(file, text, &error))?;
+    layered(text).map_err(|error| {
         let what = error.to_string();
         LoadError::Variable { meant: nearest_name(&what), what }
     })

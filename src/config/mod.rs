@@ -4,6 +4,7 @@
 //! durations and sizes within their bounds, and exactly one way to trust each relay host. No setting sends anything in
 //! clear. On failure the daemon does not start (EX_CONFIG, 78). An attacker controls nothing here.
 
+mod doors;
 mod fingerprint;
 mod load;
 mod raw;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use secret::{Origin, Secret, SecretError};
@@ -52,6 +54,8 @@ pub struct Config {
 pub struct Listen {
     /// Where to listen.
     pub addresses: Vec<SocketAddr>,
+    /// The Unix socket for clients of this machine, whom the kernel names; `None` for none.
+    pub socket: Option<PathBuf>,
     /// Who may connect; empty means loopback only.
     pub networks: Vec<IpNet>,
     /// The uids whose local connections are taken; empty means every local user.

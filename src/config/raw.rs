@@ -37,6 +37,7 @@ pub struct RawConfig {
 #[serde(deny_unknown_fields)]
 pub struct RawListen {
     pub addresses: Option<OneOrMore>,
+    pub socket: Option<String>,
     pub networks: Option<OneOrMore>,
     pub allow_users: Option<OneOrMore>,
     pub sessions: Option<usize>,

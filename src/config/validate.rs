@@ -8,8 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::{
-    OneOrMore, RawConfig, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd, RawSender,
-    RawTls,
+    OneOrMore, RawConfig, RawControl, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd,
+    RawSender, RawTls,
 };
 use super::{
     Config, ConfigError, Level, Listen, Login, OnExpired, OpenPgpFingerprint, Origin, Recipient, Relay, Secret, Sender,
@@ -35,23 +35,47 @@ impl<'a> Validator<'a> {
     /// Whatever is missing, not usable, or contradicts something else.
     pub fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
         let relay = self.relay(raw.relay)?;
+        let control = self.control(raw.control);
         Ok(Config {
             file: self.file.to_owned(),
-            listen: self.listen(raw.listen)?,
+            listen: self.listen(raw.listen, &control)?,
             sender: self.sender(raw.sender, &relay)?,
             recipients: self.recipients(raw.recipient)?,
             relay,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
-            control: self.path(raw.control.socket.as_deref().unwrap_or("/run/sealrelay/control.sock")),
+            control,
             level: raw.log.level.map_or(Level::Info, Level::from),
         })
     }
 
-    fn listen(&self, raw: RawListen) -> Result<Listen, ConfigError> {
-        let texts = raw.addresses.map_or_else(|| vec!["127.0.0.1:25".into(), "[::1]:25".into()], OneOrMore::into_vec);
-        let addresses = self.parsed("listen.addresses", &texts, "Write address:port, such as 127.0.0.1:25.")?;
+    /// The control socket.
+    pub fn control(&self, raw: RawControl) -> PathBuf {
+        self.path(raw.socket.as_deref().unwrap_or("/run/sealrelay/control.sock"))
+    }
+
+    /// The addresses to listen on.
+    ///
+    /// # Errors
+    /// One of them is no address.
+    pub fn addresses(&self, raw: Option<OneOrMore>) -> Result<Vec<SocketAddr>, ConfigError> {
+        let texts = raw.map_or_else(|| vec!["127.0.0.1:25".into(), "[::1]:25".into()], OneOrMore::into_vec);
+        self.parsed("listen.addresses", &texts, "Write address:port, such as 127.0.0.1:25.")
+    }
+
+    /// Beside the control socket unless it is named, so that an instance with its own sockets needs one key, not two.
+    /// An empty name means none.
+    pub fn socket(&self, raw: Option<&str>, control: &Path) -> Option<PathBuf> {
+        match raw {
+            None => Some(control.with_file_name("smtp.sock")),
+            Some("") => None,
+            Some(name) => Some(self.path(name)),
+        }
+    }
+
+    fn listen(&self, raw: RawListen, control: &Path) -> Result<Listen, ConfigError> {
+        let addresses = self.addresses(raw.addresses)?;
         let networks = raw.networks.map(OneOrMore::into_vec).unwrap_or_default();
         let networks = self.parsed("listen.networks", &networks, "Write address/prefix, such as 10.1.2.0/24.")?;
         self.refuse_open_listener(&addresses, &networks)?;
@@ -60,6 +84,7 @@ impl<'a> Validator<'a> {
         let allow_users = raw.allow_users.map(OneOrMore::into_vec).unwrap_or_default();
         Ok(Listen {
             addresses,
+            socket: self.socket(raw.socket.as_deref(), control),
             networks,
             allow_users: allow_users.iter().map(|name| self.uid(name)).collect::<Result<_, _>>()?,
             sessions: self.within("listen.sessions", raw.sessions.unwrap_or(64), 1..=4096)?,

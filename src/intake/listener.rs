@@ -5,21 +5,20 @@
 //! comes only after [`NO_ROOM_FOR`], or when nothing can be sealed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::door::{Door, Peer};
 use super::owner;
 use super::places::Places;
 use super::reply;
-use super::session::{Activity, Intake, serve};
+use super::session::{Activity, Client, Intake, serve};
 use super::sockets::Bound;
 use crate::config::Listen;
 use crate::maillog;
@@ -63,18 +62,22 @@ impl Listener {
     pub async fn run(self, bound: Bound, shutdown: Shutdown) {
         let this = Arc::new(self);
         let mut loops = JoinSet::new();
-        for listener in bound.into_listeners() {
+        let (listeners, door) = bound.into_doors();
+        for listener in listeners {
             loops.spawn(Arc::clone(&this).accept(listener, shutdown.clone()));
+        }
+        if let Some(door) = door {
+            loops.spawn(Arc::clone(&this).accept(door, shutdown.clone()));
         }
         while loops.join_next().await.is_some() {}
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, mut shutdown: Shutdown) {
+    async fn accept(self: Arc<Self>, listener: impl Door, mut shutdown: Shutdown) {
         let mut sessions = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = shutdown.wait() => break,
-                accepted = listener.accept() => accepted,
+                accepted = listener.next() => accepted,
                 // Keeps the set from growing with what is finished.
                 Some(_) = sessions.join_next() => continue,
             };
@@ -97,15 +100,13 @@ impl Listener {
     }
 
     /// Finds a place for a client, or tells it why there is none.
-    async fn admit(
+    async fn admit<T: Client + 'static>(
         self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: T,
+        peer: Peer,
         shutdown: Shutdown,
-    ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        // Without it a reply could wait 40 ms for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        if !self.may_connect(peer.ip()) || !self.owner_may_connect(&stream, peer).await {
+    ) -> Option<impl Future<Output = ()> + Send + use<T>> {
+        if !self.may_connect(&peer) || !self.owner_may_connect(&peer).await {
             return self.turn_away(stream, peer, reply::NOT_FOR_YOU).await;
         }
         let Some(place) = self.sessions.place().await else {
@@ -123,24 +124,31 @@ impl Listener {
         })
     }
 
-    fn may_connect(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        peer.is_loopback() || self.intake.limits.networks.iter().any(|network| network.contains(&peer))
+    fn may_connect(&self, peer: &Peer) -> bool {
+        // The socket's mode has let a local peer in already.
+        let Peer::Network { client, .. } = peer else { return true };
+        let client = client.ip().to_canonical();
+        client.is_loopback() || self.intake.limits.networks.iter().any(|network| network.contains(&client))
     }
 
     /// With `allow_users`, a local client must belong to one of them.
-    async fn owner_may_connect(&self, stream: &TcpStream, peer: SocketAddr) -> bool {
-        let allowed = self.intake.limits.allow_users.clone();
-        if allowed.is_empty() || !peer.ip().to_canonical().is_loopback() {
+    async fn owner_may_connect(&self, peer: &Peer) -> bool {
+        let allowed = &self.intake.limits.allow_users;
+        if allowed.is_empty() {
             return true;
         }
-        let Ok(own) = stream.local_addr() else { return false };
-        // The kernel's tables are files of some size.
-        let owner = tokio::task::spawn_blocking(move || owner::of(peer, own)).await.ok().flatten();
-        owner.is_some_and(|uid| allowed.contains(&uid))
+        match *peer {
+            Peer::Local { uid, .. } => allowed.contains(&uid),
+            Peer::Network { client, .. } if !client.ip().to_canonical().is_loopback() => true,
+            Peer::Network { client, server } => {
+                // The kernel's tables are files of some size.
+                let owner = tokio::task::spawn_blocking(move || owner::of(client, server)).await.ok().flatten();
+                owner.is_some_and(|uid| allowed.contains(&uid))
+            }
+        }
     }
 
-    async fn turn_away<T>(&self, mut stream: TcpStream, peer: SocketAddr, banner: &str) -> Option<T> {
+    async fn turn_away<T>(&self, mut stream: impl Client, peer: Peer, banner: &str) -> Option<T> {
         self.intake.counters.not_taken.up();
         maillog::not_accepted(&peer.to_string(), banner, "see the reply");
         let goodbye = async {

@@ -1,7 +1,7 @@
 //! Intake: the SMTP listener that alert clients talk to.
 //!
-//! `sockets` are systemd's or our own, `listener` takes connections within limits, `owner` knows whose they are, `session`
-//! holds one dialog, `places` keeps memory within its bound.
+//! `sockets` are systemd's or our own, `door` says where from and whose, `listener` takes connections within limits,
+//! `owner` knows whose a TCP connection is, `session` holds one dialog, `places` keeps memory within its bound.
 //!
 //! Guarantees: 250 after the end of data is said only when the pipeline has made the mail durable. Every reply is one
 //! line (but EHLO's) in one write, and no refusal holds the digits 220, 250 or 354. OSSEC and Wazuh send an alert once
@@ -10,6 +10,7 @@
 //! An attacker who writes log lines on a monitored host controls octets of the mails; one with an account on this
 //! machine controls whole sessions. Neither chooses where mail goes beyond the configured recipients.
 
+mod door;
 mod listener;
 mod owner;
 mod places;

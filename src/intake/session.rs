@@ -45,11 +45,21 @@ pub trait Client: AsyncRead + AsyncWrite + Unpin + Send {
 
 impl Client for tokio::net::TcpStream {
     fn has_octets(&self) -> bool {
-        use rustix::net::{RecvFlags, recv};
-        // Asked of the kernel, because tokio only learns of new octets when its own loop has turned.
-        let mut octet = [0_u8; 1];
-        matches!(recv(self, &mut octet, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1, _)))
+        octets_wait_in(self)
     }
+}
+
+impl Client for tokio::net::UnixStream {
+    fn has_octets(&self) -> bool {
+        octets_wait_in(self)
+    }
+}
+
+/// Asked of the kernel, because tokio only learns of new octets when its own loop has turned.
+fn octets_wait_in(socket: impl std::os::fd::AsFd) -> bool {
+    use rustix::net::{RecvFlags, recv};
+    let mut octet = [0_u8; 1];
+    matches!(recv(socket, &mut octet, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1, _)))
 }
 
 /// What all sessions share.

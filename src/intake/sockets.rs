@@ -6,10 +6,12 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 
+use super::door::LocalDoor;
 use super::reply;
 use crate::maillog;
 
@@ -46,7 +48,7 @@ impl HandedOver {
 }
 
 /// Sockets that are bound.
-pub struct Bound(Vec<TcpListener>);
+pub struct Bound(Vec<TcpListener>, Option<LocalDoor>);
 
 /// The sockets in `handed`, or else ones bound to `addresses`. An address whose family is not there (IPv6 switched off)
 /// is passed over if another one is bound.
@@ -55,7 +57,7 @@ pub struct Bound(Vec<TcpListener>);
 /// An address is in use or not allowed, or none is there; with the address.
 pub fn bind(handed: &HandedOver, addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> {
     if !handed.0.is_empty() {
-        return Ok(Bound(handed.0.iter().map(adopt).collect::<Result<_, _>>()?));
+        return Ok(Bound(handed.0.iter().map(adopt).collect::<Result<_, _>>()?, None));
     }
     let mut bound = Vec::new();
     let mut passed_over = None;
@@ -71,7 +73,7 @@ pub fn bind(handed: &HandedOver, addresses: &[SocketAddr]) -> Result<Bound, (Soc
     }
     match passed_over {
         Some(trouble) if bound.is_empty() => Err(trouble),
-        _ => Ok(Bound(bound)),
+        _ => Ok(Bound(bound, None)),
     }
 }
 
@@ -102,11 +104,25 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 impl Bound {
     /// Where we really listen, port 0 resolved.
     pub fn addresses(&self) -> Vec<String> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string()).collect()
+        let network =
+            self.0.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.to_string());
+        network.chain(self.1.as_ref().map(LocalDoor::name)).collect()
+    }
+
+    /// Listens on the Unix socket `path` as well. Where that cannot be the daemon serves without it: the IDS uses TCP,
+    /// and so does the sendmail command then.
+    #[must_use]
+    pub fn and_socket(mut self, path: Option<&Path>) -> Self {
+        let Some(path) = path else { return self };
+        match LocalDoor::open(path) {
+            Ok(door) => self.1 = Some(door),
+            Err(error) => maillog::not_listening(&path.display().to_string(), &error.to_string()),
+        }
+        self
     }
 
     /// The sockets.
-    pub(super) fn into_listeners(self) -> Vec<TcpListener> {
-        self.0
+    pub(super) fn into_doors(self) -> (Vec<TcpListener>, Option<LocalDoor>) {
+        (self.0, self.1)
     }
 }

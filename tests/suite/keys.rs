@@ -160,9 +160,8 @@ fn an_expired_certificate_is_sealed_to_with_a_warning_unless_a_notice_is_wanted(
         );
         assert!(reply.starts_with("250"), "{reply}");
         let taken = eventually("the message", || {
-            let heard = relay_host.heard();
-            let to_late = to(&heard.taken, "late@").first().map(|taken| (*taken).clone());
-            to_late
+            let taken = relay_host.heard().taken.clone();
+            to(&taken, "late@").first().map(|taken| (*taken).clone())
         });
         let text = String::from_utf8_lossy(&taken.message).into_owned();
         assert_eq!(text.contains("multipart/encrypted"), sealed, "{policy}");

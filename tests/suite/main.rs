@@ -11,5 +11,6 @@ mod intake;
 mod invariants;
 mod keys;
 mod peers;
+mod sendmail;
 mod sockets;
 mod support;

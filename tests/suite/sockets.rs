@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::client::{Client, alert, send, send_alert};
 use crate::support::daemon::Setup;
@@ -197,13 +197,14 @@ fn a_client_that_is_gone_before_it_is_accepted_is_nobody_even_where_root_may_con
     send_alert(&daemon.address, "root may");
     let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.id()).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stopped");
+    // Signalled is not stopped yet.
+    eventually("a stopped daemon", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id())).ok()?;
+        stat.contains(") T ").then_some(())
+    });
     {
         let mut gone = TcpStream::connect(&daemon.address).expect("the kernel takes it");
         gone.write_all(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<root>\r\nDATA\r\nforged\r\n.\r\n").expect("sent");
-    }
-    let until = Instant::now() + Duration::from_millis(300);
-    while Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
     }
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("continued");
     eventually("a refused client", || (daemon.status()["counts"]["not_taken"] == 1).then_some(()));

@@ -21,29 +21,39 @@ tools=(
     "openssl|openssl|throw-away CAs; s_client as the oracle for check"
     "swaks|swaks|the ordinary SMTP client, sends alerts"
     "dpkg:libnet-ssleay-perl|libnet-ssleay-perl|lets swaks speak TLS"
-    "python3|python3|small scripts, standard library only"
+    "python3|python3|small scripts and smtplib, standard library only"
+    "curl|curl|an SMTP client that sends bare line feeds"
 )
 
-# Unpacked, never installed: they bring services, or plug-ins that must match what is unpacked.
+# Unpacked, never installed: they bring services, or plug-ins that must match what is unpacked; the two `mail` programs
+# exclude each other; and each of these would change what `mail` or `cron` is on this machine.
 unpacked=(
     postfix             # the relay host, and smtp-source, smtp-sink, posttls-finger
     sasl2-bin           # saslpasswd2 makes the relay host's logins
     libsasl2-2          # Cyrus SASL, in the version of its plug-ins
     libsasl2-modules    # PLAIN, LOGIN and SCRAM
     libsasl2-modules-db # logins in a file, so that no login daemon is needed
+    bsd-mailx           # `mail`, by way of sendmail
+    mailutils           # GNU `mail`, by way of sendmail
+    s-nail              # `mail` once more, by way of sendmail and by SMTP
+    msmtp               # a sendmail that speaks SMTP itself
+    cron                # mails what jobs print, by way of sendmail
+    libpam-modules      # cron asks PAM whether a job may run
 )
 
 # The programs of the folder that tests call by name.
-programs=(smtp-source smtp-sink posttls-finger postconf postcat saslpasswd2)
+programs=(smtp-source smtp-sink posttls-finger postconf postcat saslpasswd2 bsd-mailx mail.mailutils s-nail msmtp)
 
 folder=$(realpath -m "${1:-target/peers}")
 
-# Postfix in the folder is good when its programs load: no library is missing or too old.
+# The folder is good when its programs load: no library is missing or too old.
+bad=""   # the first program that does not load
 unpacked_is_good() {
     [ -e "$folder/env" ] || return 1
     local program
-    for program in lib/postfix/sbin/smtpd lib/postfix/sbin/master sbin/smtp-source sbin/saslpasswd2; do
-        loads "$folder/root/usr/$program" || return 1
+    for program in lib/postfix/sbin/smtpd lib/postfix/sbin/master sbin/smtp-source sbin/saslpasswd2 \
+        bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp sbin/cron; do
+        loads "$folder/root/usr/$program" || { bad=$program; return 1; }
     done
 }
 
@@ -97,8 +107,8 @@ unpack() {
     write_wrappers
     write_env
     if ! unpacked_is_good; then
-        libraries_of "$folder/root/usr/lib/postfix/sbin/smtpd" >&2 || true
-        echo "The unpacked Postfix does not load: see the libraries above." >&2
+        libraries_of "$folder/root/usr/$bad" >&2 || true
+        echo "The unpacked $bad does not load: see the libraries above." >&2
         return 69
     fi
 }
@@ -112,7 +122,9 @@ write_wrappers() {
 #!/bin/bash
 # Runs the unpacked program of this name with the libraries unpacked beside it. Made by tests/support/peers.sh.
 . "$(dirname "$(readlink -f "$0")")/../env"
-LD_LIBRARY_PATH=$PEERS_LIBRARIES SASL_PATH=$PEERS_SASL_PLUGINS exec "$PEERS_DIR/root/usr/sbin/$(basename "$0")" "$@"
+program=$PEERS_DIR/root/usr/sbin/$(basename "$0")
+[ -e "$program" ] || program=$PEERS_DIR/root/usr/bin/$(basename "$0")
+LD_LIBRARY_PATH=$PEERS_LIBRARIES SASL_PATH=$PEERS_SASL_PLUGINS exec "$program" "$@"
 WRAPPER
         chmod +x "$folder/bin/$program"
     done

@@ -1,0 +1,158 @@
+//! Where clients come in, and what is known of them: addresses over TCP, user and process over the Unix socket.
+//!
+//! The Unix socket is there for the sendmail command: the kernel says who connects, so the manifest can name an account
+//! instead of a port. Whoever may call the command may connect (mode 0666), as every account may on a loopback
+//! address. Guarantees: only a dead socket is replaced, never one that answers, nor anything that is no socket.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::session::Client;
+
+/// Who connected.
+pub enum Peer {
+    /// By TCP.
+    Network {
+        /// The client's address and port.
+        client: SocketAddr,
+        /// Ours.
+        server: SocketAddr,
+    },
+    /// By the Unix socket: what the kernel says of the process when it connected.
+    Local {
+        /// Whose process.
+        uid: u32,
+        /// Which process.
+        pid: i32,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network { client, .. } => client.fmt(f),
+            Self::Local { uid, pid } => write!(f, "uid={uid} pid={pid}"),
+        }
+    }
+}
+
+/// Where clients come in.
+pub trait Door: Send + Sync {
+    /// Their connections.
+    type Stream: Client + 'static;
+
+    /// The next client.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, client) = self.accept().await?;
+        let server = stream.local_addr()?;
+        // Without it a reply could wait 40 ms for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, Peer::Network { client, server }))
+    }
+}
+
+/// A Unix socket; its file goes when this does.
+pub struct LocalDoor {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl LocalDoor {
+    /// Makes the socket, in place of one that a dead process left.
+    ///
+    /// # Errors
+    /// It cannot be made, a living process answers there, or what lies there is no socket.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        make_way(path)?;
+        make_folder(path)?;
+        let listener = UnixListener::bind(path)?;
+        // The daemon's umask closes it to everybody else up to here.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Its path.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+fn make_way(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if !found.file_type().is_socket() => Err(io::Error::other("what lies there is no socket")),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"))
+        }
+        Ok(_) => std::fs::remove_file(path),
+    }
+}
+
+/// systemd's RuntimeDirectory= makes the folder; without it we do, so that other accounts can pass through it.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
+    std::fs::create_dir_all(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+}
+
+impl Door for LocalDoor {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.listener.accept().await?;
+        let peer = stream.peer_cred()?;
+        // 0 is what the kernel says of a process it cannot name here (another pid namespace).
+        Ok((stream, Peer::Local { uid: peer.uid(), pid: peer.pid().unwrap_or(0) }))
+    }
+}
+
+impl Drop for LocalDoor {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("below/smtp.sock");
+        let door = LocalDoor::open(&path).expect("made");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o666);
+        assert_eq!(std::fs::metadata(folder.path().join("below")).expect("there").permissions().mode() & 0o777, 0o755);
+        assert!(LocalDoor::open(&path).is_err(), "a living one was replaced");
+        drop(door);
+        assert!(!path.exists());
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody serves"));
+        drop(LocalDoor::open(&path).expect("replaced"));
+        std::fs::write(&path, "a file").expect("written");
+        assert!(LocalDoor::open(&path).is_err());
+        assert_eq!(std::fs::read(&path).expect("there"), b"a file");
+    }
+
+    #[tokio::test]
+    async fn the_kernel_names_who_connects() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("smtp.sock");
+        let door = LocalDoor::open(&path).expect("made");
+        let _client = std::os::unix::net::UnixStream::connect(&path).expect("connected");
+        let (_stream, peer) = door.next().await.expect("a client");
+        let expected = format!("uid={} pid={}", rustix::process::getuid().as_raw(), std::process::id());
+        assert_eq!(peer.to_string(), expected);
+    }
+}
