@@ -30,7 +30,7 @@ patience=300
 
 usage() {
     # The usage is the head of this file, so there is one text to keep right.
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' benches/throughput.sh
 }
 
 while [ $# -gt 0 ]; do

@@ -68,7 +68,8 @@ pub struct Path {
 impl Path {
     /// `octets` stood where a path is expected; `readable` says whether they were one.
     pub fn new(octets: &[u8], readable: bool) -> Self {
-        Self { text: printable(octets), readable }
+        // A path has 256 octets (RFC 5321 4.5.3.1.3); what is longer is not readable and is only shown.
+        Self { text: printable(&octets[..octets.len().min(512)]), readable }
     }
 
     /// As the client wrote it, printable.
@@ -93,14 +94,25 @@ impl Path {
 pub struct Envelope {
     /// MAIL's path; `None` is the null reverse-path `<>`.
     pub reverse_path: Option<Path>,
-    /// RCPT's paths, without repetitions.
+    /// RCPT's paths, without repetitions; at most [`PATHS_LIMIT`].
     pub forward_paths: Vec<Path>,
+    /// Whether there were more: nobody knows whom they claimed.
+    pub more_paths: bool,
 }
+
+/// Forward-paths that are remembered of one mail (RFC 5321 4.5.3.1.8). Further ones are taken too, and mean the default
+/// recipients: a client must not be able to fill the memory with them.
+pub const PATHS_LIMIT: usize = 100;
 
 impl Envelope {
     /// Adds a forward-path; the same one twice counts once.
     pub fn add(&mut self, path: Path) {
-        if !self.forward_paths.iter().any(|known| known.text.eq_ignore_ascii_case(&path.text)) {
+        if self.forward_paths.iter().any(|known| known.text.eq_ignore_ascii_case(&path.text)) {
+            return;
+        }
+        if self.forward_paths.len() == PATHS_LIMIT {
+            self.more_paths = true;
+        } else {
             self.forward_paths.push(path);
         }
     }
@@ -191,6 +203,13 @@ mod tests {
         envelope.add(Path::new(b"root@localhost", true));
         envelope.add(Path::new(b"Root@LOCALHOST", true));
         assert_eq!(envelope.forward_paths.len(), 1);
+    }
+
+    #[test]
+    fn an_endless_list_of_recipients_is_not_kept() {
+        let mut envelope = Envelope::default();
+        (0..10_000).for_each(|nth| envelope.add(Path::new(format!("a{nth}@b").as_bytes(), true)));
+        assert_eq!((envelope.forward_paths.len(), envelope.more_paths), (PATHS_LIMIT, true));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub fn route(recipients: &[Recipient], envelope: &Envelope) -> Vec<usize> {
     let claims =
         |recipient: &Recipient, path| recipient.claims.iter().any(|claim| crate::envelope::Path::names(path, claim));
     let unclaimed = envelope.forward_paths.is_empty()
+        || envelope.more_paths
         || envelope.forward_paths.iter().any(|path| !recipients.iter().any(|recipient| claims(recipient, path)));
     (0..recipients.len())
         .filter(|&nth| {

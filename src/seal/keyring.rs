@@ -56,7 +56,7 @@ pub enum Unusable {
         /// The fingerprints that are there.
         present: String,
     },
-    /// Its owner, or a key it names for that, has revoked it.
+    /// Its owner has revoked it.
     #[error("the certificate {0} is revoked")]
     Revoked(OpenPgpFingerprint),
     /// Its time is over.
@@ -112,6 +112,8 @@ pub struct RecipientKeys {
 struct Entry {
     fingerprint: OpenPgpFingerprint,
     certificate: Cert,
+    /// When it was last kept as usable; before this start, if it ever was.
+    worked_at: Option<SystemTime>,
     /// Why the copy is used instead of the file.
     file_trouble: Option<Unusable>,
 }
@@ -195,6 +197,7 @@ impl Entry {
             (Err(trouble), Some(copy)) => (copy, Some(trouble)),
             (Err(trouble), None) => return Err(trouble),
         };
+        let worked_at = fs::metadata(&copy_file).and_then(|file| file.modified()).ok();
         match encryption_keys(&certificate, fingerprint, now, OnExpired::SealAndWarn) {
             Ok(_) => keep_copy(&copy_file, &certificate),
             // Never usable: the operator must hear of it before anything is lost.
@@ -203,7 +206,7 @@ impl Entry {
             Err(Unusable::Revoked(_)) => keep_copy(&copy_file, &certificate),
             Err(_) => {}
         }
-        Ok(Self { fingerprint: fingerprint.clone(), certificate, file_trouble })
+        Ok(Self { fingerprint: fingerprint.clone(), certificate, worked_at, file_trouble })
     }
 
     fn keys(
@@ -211,7 +214,15 @@ impl Entry {
         now: SystemTime,
         on_expired: OnExpired,
     ) -> Result<(&Cert, Vec<EncryptionKey>, Option<OpenPgpFingerprint>), Unusable> {
-        let (keys, expired) = encryption_keys(&self.certificate, &self.fingerprint, now, on_expired)?;
+        let today = encryption_keys(&self.certificate, &self.fingerprint, now, on_expired);
+        let (keys, expired) = match (today, self.worked_at) {
+            // It worked, and only a newer policy refuses it: its holder can read as ever. That is expiry.
+            (Err(Unusable::Policy(..)), Some(then)) if on_expired == OnExpired::SealAndWarn => {
+                let (keys, _) = encryption_keys(&self.certificate, &self.fingerprint, then, on_expired)?;
+                (keys, true)
+            }
+            (today, _) => today?,
+        };
         Ok((&self.certificate, keys, expired.then(|| self.fingerprint.clone())))
     }
 }

@@ -20,6 +20,7 @@ mod entry;
 mod index;
 mod listing;
 mod numbers;
+mod slots;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -73,7 +74,7 @@ impl SpoolError {
                 format!("The service's user must own {} and the disk must have room.", path.display())
             }
             Self::Numbers { path, .. } => format!(
-                "The service's user must own {}. If numbers.json is damaged, move it away: a new epoch begins.",
+                "The service's user must own {}. If numbers.0 and numbers.1 are damaged, move them away: a new epoch begins.",
                 path.display()
             ),
         }

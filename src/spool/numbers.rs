@@ -1,6 +1,6 @@
 //! Sequence numbers, per recipient, over restarts and crashes: every number is accounted for.
 //!
-//! A number stands in the header line of its entry. The record (`numbers.json` in the state directory) holds for each
+//! A number stands in the header line of its entry. The record (`numbers.0` and `numbers.1` in the state directory, JSON) holds for each
 //! recipient the highest number and the unused ones below it. **It is synced before an entry leaves the spool**, so at
 //! any time spool and record together know the last number, and no sync is needed before our 250.
 //!
@@ -12,21 +12,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::durable;
+use super::slots::Slots;
 use crate::envelope::{hex, random};
 
 /// The numbers of all recipients.
 pub struct Numbers {
-    file: PathBuf,
     epoch: String,
     known: Mutex<Known>,
     /// Held while the record is written, so that two writers cannot put an older one over a newer one.
-    writing: Mutex<()>,
+    slots: Mutex<Slots>,
 }
 
 #[derive(Default)]
@@ -63,15 +62,16 @@ impl Numbers {
     /// # Errors
     /// The record cannot be read, is damaged, or cannot be written.
     pub fn open<'a>(state: &Path, spooled: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<Self> {
-        let file = state.join("numbers.json");
-        let record = match std::fs::read(&file) {
-            Ok(octets) => serde_json::from_slice::<Record>(&octets)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let (mut slots, newest) = Slots::open(state, "numbers")?;
+        let record = match newest {
+            Some(json) => serde_json::from_slice::<Record>(&json)?,
+            None => {
                 let record = Record { epoch: hex(&random::<8>()), recipients: BTreeMap::new() };
-                durable::replace(&file, &serde_json::to_vec(&record)?)?;
+                // Both slots get their room now, while there is some.
+                slots.write(&serde_json::to_vec(&record)?)?;
+                slots.write(&serde_json::to_vec(&record)?)?;
                 record
             }
-            Err(error) => return Err(error),
         };
         let mut recipients = record.recipients.clone();
         for (epoch, recipient, number) in spooled {
@@ -80,7 +80,7 @@ impl Numbers {
             }
         }
         let known = Mutex::new(Known { recipients, recorded: record.recipients });
-        Ok(Self { file, epoch: record.epoch, known, writing: Mutex::default() })
+        Ok(Self { epoch: record.epoch, known, slots: Mutex::new(slots) })
     }
 
     /// The run of numbers this state directory began.
@@ -107,13 +107,13 @@ impl Numbers {
         if epoch != self.epoch || self.known().is_recorded(recipient, number) {
             return Ok(());
         }
-        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if self.known().is_recorded(recipient, number) {
             return Ok(());
         }
         let recipients = self.known().recipients.clone();
         let record = Record { epoch: self.epoch.clone(), recipients };
-        durable::replace(&self.file, &serde_json::to_vec(&record)?)?;
+        slots.write(&serde_json::to_vec(&record)?)?;
         self.known().recorded = record.recipients;
         Ok(())
     }

@@ -170,3 +170,57 @@ fn sigterm_does_not_wait_for_a_relay_host_that_keeps_silent() {
     assert_eq!(daemon.terminate(), 0);
     assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
 }
+
+/// A small disk of its own, unmounted when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// `None` where nothing can be mounted.
+    fn mount(path: std::path::PathBuf, size: &str) -> Option<Self> {
+        std::fs::create_dir(&path).expect("made");
+        let options = format!("size={size},mode=0700");
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_with_451_loses_nothing_and_empties_again() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("greeting", "421 later"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let Some(_disk) = SmallDisk::mount(setup.path("disk"), "600k") else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    let text = std::fs::read_to_string(setup.configure()).expect("read");
+    let text = text.replace("\"spool\"", "\"disk/spool\"").replace("\"state\"", "\"disk/state\"");
+    let setup = setup.with_configuration(&text);
+    let daemon = setup.start();
+    let mut taken = 0;
+    let refused = (0..100).find_map(|nth| {
+        let reply =
+            crate::support::client::send(&daemon.address, &["root"], &crate::support::client::alert(&nth.to_string()));
+        taken += usize::from(reply.starts_with("250"));
+        reply.starts_with("451").then_some(reply)
+    });
+    assert!(refused.is_some() && taken > 10, "{taken} alerts fitted");
+    relay_host.now(Script::honest(&identity));
+    daemon.flush();
+    relay_host.taken(taken);
+    let queue = setup.path("disk/spool/queue");
+    eventually("an empty spool", || {
+        let left = std::fs::read_dir(&queue).ok()?.flatten().filter(|file| file.path().extension().is_none()).count();
+        (left == 0).then_some(())
+    });
+    assert_eq!(relay_host.heard().taken.len(), taken, "something was sent twice");
+    send_alert(&daemon.address, "there is room again");
+    relay_host.taken(taken + 1);
+}
