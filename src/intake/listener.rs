@@ -1,8 +1,9 @@
 //! Takes connections, within limits, and makes room when there is none.
 //!
 //! Guarantees: clients wait in the kernel's backlog rather than being refused; a session is only closed for another if
-//! it has waited more than [`IDLE_ENOUGH`] for its client, never while its end of data is answered. `421` in the banner
-//! comes only after [`NO_ROOM_FOR`], or when nothing can be sealed.
+//! it has waited more than [`IDLE_ENOUGH`] for its client, or if none has and it has handed in nothing for
+//! [`SLOW_ENOUGH`]; never while its end of data is answered. `421` in the banner comes only after [`NO_ROOM_FOR`], or
+//! when nothing can be sealed.
 
 use std::collections::HashMap;
 use std::io;
@@ -30,6 +31,9 @@ use crate::status::Counters;
 const BACKLOG: u32 = 1024;
 /// A session that has waited longer for its client may be closed to make room.
 const IDLE_ENOUGH: Duration = Duration::from_secs(2);
+/// A session that has handed in no mail for longer may be closed to make room when none is silent: whoever sends an
+/// octet a second would otherwise keep every place. Honest clients need less than a second.
+const SLOW_ENOUGH: Duration = Duration::from_secs(5);
 /// How long a client waits for a place before it is told that there is none.
 const NO_ROOM_FOR: Duration = Duration::from_secs(20);
 /// How often room is looked for while there is none.
@@ -64,9 +68,9 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> 
 
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    error.raw_os_error().is_some_and(|code| {
-        code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error()
-    })
+    error
+        .raw_os_error()
+        .is_some_and(|code| code == Errno::ADDRNOTAVAIL.raw_os_error() || code == Errno::AFNOSUPPORT.raw_os_error())
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
@@ -121,6 +125,7 @@ impl Listener {
 
     async fn accept(self: Arc<Self>, listener: TcpListener, mut shutdown: Shutdown) {
         let mut sessions = JoinSet::new();
+        let mut is_hindered = false;
         loop {
             let accepted = tokio::select! {
                 () = shutdown.wait() => break,
@@ -130,13 +135,17 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    is_hindered = false;
                     if let Some(session) = self.admit(stream, peer, shutdown.clone()).await {
                         sessions.spawn(session);
                     }
                 }
                 // Out of file descriptors: nothing is lost, clients wait in the backlog.
                 Err(error) => {
-                    maillog::hindered("a connection cannot be taken yet", &error.to_string());
+                    // Said once, not ten times a second until it is over.
+                    if !std::mem::replace(&mut is_hindered, true) {
+                        maillog::hindered("a connection cannot be taken yet", &error.to_string());
+                    }
                     self.sessions.make_room();
                     sleep(LOOK_FOR_ROOM).await;
                 }
@@ -207,17 +216,24 @@ impl Sessions {
         }
     }
 
-    /// Closes the session that has waited longest for its client, if that is long enough.
+    /// Closes the session that has waited longest for its client, if that is long enough. If all clients say just
+    /// enough not to be silent, the one that has handed in nothing for longest.
     fn make_room(&self) {
-        let now = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let enough = u64::try_from(IDLE_ENOUGH.as_millis()).unwrap_or(u64::MAX);
+        let before = |age: Duration| u64::try_from(self.clock.elapsed().saturating_sub(age).as_millis()).unwrap_or(0);
+        let (silent, slow) = (before(IDLE_ENOUGH), before(SLOW_ENOUGH));
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = active.values().filter_map(|activity| {
-            let since = activity.waiting_since.load(Ordering::Relaxed);
-            (since > 0 && now.saturating_sub(since) > enough).then_some((since, activity))
-        });
-        if let Some((_, longest)) = waiting.min_by_key(|(since, _)| *since) {
-            longest.make_room.notify_one();
+        let waiting = || active.values().filter(|activity| activity.waiting_since.load(Ordering::Relaxed) > 0);
+        let oldest = |since: fn(&Activity) -> u64, limit| {
+            waiting()
+                .map(|activity| (since(activity), activity))
+                .filter(|(at, _)| *at < limit)
+                .min_by_key(|(at, _)| *at)
+        };
+        let longest = oldest(|activity| activity.waiting_since.load(Ordering::Relaxed), silent)
+            .or_else(|| oldest(|activity| activity.progress_at.load(Ordering::Relaxed), slow));
+        if let Some((_, longest)) = longest {
+            // Only whoever waits right now hears this: a call kept for later would close a client that has spoken.
+            longest.make_room.notify_waiters();
         }
     }
 

@@ -15,3 +15,9 @@ mod reply;
 mod session;
 
 pub use listener::{Bound, Listener, bind};
+pub use session::Keeper;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use places::Places;
+#[cfg(any(test, fuzzing))]
+pub(crate) use session::{Activity, Client, Intake, serve};

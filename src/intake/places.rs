@@ -39,14 +39,16 @@ impl Places {
         Self { medium: Arc::new(Semaphore::new(medium)), large: Arc::new(Semaphore::new(large)) }
     }
 
-    /// Returns when a mail of `size` octets may be held in `place`.
-    pub async fn grow(&self, place: &mut Place, size: usize) {
-        if size > SMALL && place.medium.is_none() {
+    /// Returns when a mail of `size` octets may be held in `place`; whether the place is a new one.
+    pub async fn grow(&self, place: &mut Place, size: usize) -> bool {
+        let (medium, large) = (size > SMALL && place.medium.is_none(), size > MEDIUM && place.large.is_none());
+        if medium {
             place.medium = Arc::clone(&self.medium).acquire_owned().await.ok();
         }
-        if size > MEDIUM && place.large.is_none() {
+        if large {
             place.large = Arc::clone(&self.large).acquire_owned().await.ok();
         }
+        medium || large
     }
 }
 

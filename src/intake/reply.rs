@@ -41,8 +41,30 @@ mod tests {
     use super::*;
 
     const ALL: [&str; 25] = [
-        GREETING, HELO, MAIL, RCPT, DATA, ACCEPTED, RESET, NOOP, VRFY, QUIT, UNKNOWN, SYNTAX, LINE_TOO_LONG, NEED_MAIL,
-        NEED_RCPT, NESTED_MAIL, TOO_LARGE, NOT_STORED, TOO_MANY_BAD, TIMEOUT, MADE_ROOM, NO_ROOM, CANNOT_TAKE, STOPPING,
+        GREETING,
+        HELO,
+        MAIL,
+        RCPT,
+        DATA,
+        ACCEPTED,
+        RESET,
+        NOOP,
+        VRFY,
+        QUIT,
+        UNKNOWN,
+        SYNTAX,
+        LINE_TOO_LONG,
+        NEED_MAIL,
+        NEED_RCPT,
+        NESTED_MAIL,
+        TOO_LARGE,
+        NOT_STORED,
+        TOO_MANY_BAD,
+        TIMEOUT,
+        MADE_ROOM,
+        NO_ROOM,
+        CANNOT_TAKE,
+        STOPPING,
         NOT_FOR_YOU,
     ];
 

@@ -11,15 +11,15 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::places::{Place, Places};
 use super::reply;
 use crate::config::Listen;
-use crate::envelope::{Envelope, Path};
+use crate::envelope::{Envelope, Path, QueueId};
 use crate::mail::{Greeting, Mail, Note};
 use crate::maillog;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{AcceptError, Pipeline};
 use crate::shutdown::Shutdown;
 use crate::smtp::command::{self, Command, Malformed};
 use crate::smtp::data::{Complete, Data};
@@ -34,6 +34,10 @@ const BAD_COMMANDS: u32 = 20;
 const AFTER_EARLY_DOT: Duration = Duration::from_secs(30);
 /// How long a client may be silent once the daemon is ending.
 const WHILE_ENDING: Duration = Duration::from_secs(3);
+/// How long a client may leave a reply unread; only one that has left thousands unread ever makes us wait.
+const REPLY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Octets read at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -52,10 +56,31 @@ impl Client for tokio::net::TcpStream {
     }
 }
 
+/// Takes responsibility for mails: the pipeline, and in tests whatever only collects them.
+pub trait Keeper: Send + Sync {
+    /// As [`Pipeline::accept`].
+    ///
+    /// # Errors
+    /// The mail is not kept.
+    fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError>;
+    /// As [`Pipeline::can_seal`].
+    fn can_seal(&self) -> bool;
+}
+
+impl Keeper for Pipeline {
+    fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
+        self.accept(mail)
+    }
+
+    fn can_seal(&self) -> bool {
+        self.can_seal()
+    }
+}
+
 /// What all sessions share.
 pub struct Intake {
     /// Where mails go.
-    pub pipeline: Arc<Pipeline>,
+    pub pipeline: Arc<dyn Keeper>,
     /// Settings.
     pub limits: Listen,
     /// Memory.
@@ -69,8 +94,17 @@ pub struct Intake {
 pub struct Activity {
     /// Milliseconds on the listener's clock since which the session has waited for its client; 0 while it does not.
     pub waiting_since: AtomicU64,
-    /// Closes it to make room.
+    /// Milliseconds on the same clock at which it began or last had a mail in hand.
+    pub progress_at: AtomicU64,
+    /// Closes it to make room, if it waits for its client at that moment.
     pub make_room: Notify,
+}
+
+impl Activity {
+    /// It began, handed in a mail, or waited for what only we could give.
+    fn has_progress(&self, clock: Instant) {
+        self.progress_at.store(on(clock), Ordering::Relaxed);
+    }
 }
 
 /// Why a session is over.
@@ -97,6 +131,7 @@ struct Session<'a, S> {
     client: String,
     greeting: Greeting,
     transaction: Option<Transaction>,
+    /// Mails whose end of data was found, those over the limit too.
     mails: usize,
     bad_commands: u32,
     intake: &'a Intake,
@@ -115,6 +150,7 @@ pub async fn serve<S: Client>(
     shutdown: Shutdown,
 ) {
     maillog::connected(&client);
+    activity.has_progress(clock);
     let mut session = Session {
         stream,
         received: Received::default(),
@@ -140,9 +176,9 @@ pub async fn serve<S: Client>(
         session.intake.counters.closed_for_room.up();
     }
     if let Some(goodbye) = goodbye {
-        let _ = session.say(goodbye).await;
+        let _ = timeout(GOODBYE, session.say(goodbye)).await;
     }
-    let _ = tokio::time::timeout(Duration::from_secs(1), session.stream.shutdown()).await;
+    let _ = timeout(GOODBYE, session.stream.shutdown()).await;
     maillog::disconnected(&session.client, &format!("{end:?}"));
 }
 
@@ -187,7 +223,10 @@ impl<S: Client> Session<'_, S> {
     }
 
     async fn greet(&mut self, greeting: Greeting, reply: &str) -> Result<(), End> {
-        self.greeting = greeting;
+        // Log text behind an early dot may say EHLO, to pass for a client that needs no mark and no gap.
+        if self.mails == 0 && !matches!(self.greeting, Greeting::Helo(_)) {
+            self.greeting = greeting;
+        }
         self.transaction = None;
         self.say(reply).await
     }
@@ -235,10 +274,11 @@ impl<S: Client> Session<'_, S> {
                 end.map_or(Ok(()), Err)
             }
             Message::TooLarge(surplus) => {
+                self.mails += 1;
                 self.received.push(&surplus);
                 self.intake.counters.oversize.up();
                 maillog::not_accepted(&self.client, reply::TOO_LARGE, "over listen.message_size");
-                self.say(reply::TOO_LARGE).await
+                self.answer(reply::TOO_LARGE).await
             }
         }
     }
@@ -251,16 +291,24 @@ impl<S: Client> Session<'_, S> {
         loop {
             if data.surplus().is_some() {
                 if self.is_end(&mut data).await {
-                    let oversize = data.is_oversize();
+                    // Behind a lone dot that was text, what fits and what came with it is kept, as without this end.
+                    let oversize = data.is_oversize() && !data.may_end_at_last_octet();
                     let complete = data.end_here();
-                    return Ok(if oversize { Message::TooLarge(complete.surplus) } else { Message::Complete(complete, None) });
+                    return Ok(if oversize {
+                        Message::TooLarge(complete.surplus)
+                    } else {
+                        Message::Complete(complete, None)
+                    });
                 }
                 data.dot_was_text();
                 continue;
             }
-            if data.is_oversize() && data.has_early_dot() {
+            if data.is_oversize() && data.may_end_at_last_octet() {
                 // What follows would be read as commands: the session ends here.
-                return data.end_at_last_octet().map(|all| Message::Complete(all, Some(End::Closed))).ok_or(End::Closed);
+                return data
+                    .end_at_last_octet()
+                    .map(|all| Message::Complete(all, Some(End::Closed)))
+                    .ok_or(End::Closed);
             }
             if data.is_oversize() {
                 data.discard();
@@ -269,7 +317,10 @@ impl<S: Client> Session<'_, S> {
             let patience = if data.has_early_dot() { AFTER_EARLY_DOT } else { self.intake.limits.command_timeout };
             match self.read(deadline.min(Instant::now() + patience)).await {
                 Ok(octets) => {
-                    self.intake.places.grow(place, data.len() + octets.len()).await;
+                    if self.intake.places.grow(place, data.len() + octets.len()).await {
+                        // Waiting for memory was our doing.
+                        self.activity.has_progress(self.clock);
+                    }
                     data.push(&octets);
                 }
                 // A candidate end is never taken back for nothing; without one this is a fragment and not ours.
@@ -338,13 +389,13 @@ impl<S: Client> Session<'_, S> {
         let accepted = spawn_blocking(move || pipeline.accept(&mail)).await;
         let why = match accepted {
             // The mail is durable: now, and not before, 250 may be said.
-            Ok(Ok(_)) => return self.say(reply::ACCEPTED).await,
+            Ok(Ok(_)) => return self.answer(reply::ACCEPTED).await,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "sealing was broken off".to_owned(),
         };
         self.intake.counters.not_taken.up();
         maillog::not_accepted(&self.client, reply::NOT_STORED, &why);
-        self.say(reply::NOT_STORED).await
+        self.answer(reply::NOT_STORED).await
     }
 
     async fn bad_command(&mut self, reply: &str) -> Result<(), End> {
@@ -369,24 +420,12 @@ impl<S: Client> Session<'_, S> {
     /// Some octets, at least one.
     async fn read(&mut self, deadline: Instant) -> Result<Vec<u8>, End> {
         let mut chunk = vec![0; CHUNK];
-        // 0 means "not waiting", so the clock's first millisecond counts as its second.
-        let since = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        self.activity.waiting_since.store(since, Ordering::Relaxed);
-        let mut ending = self.shutdown.clone();
-        let outcome = tokio::select! {
-            read = self.stream.read(&mut chunk) => match read {
-                Ok(0) | Err(_) => Err(End::Closed),
-                Ok(count) => Ok(count),
-            },
-            () = tokio::time::sleep_until(deadline) => Err(End::TimedOut),
-            () = self.activity.make_room.notified() => Err(End::MadeRoom),
-            () = async {
-                ending.wait().await;
-                tokio::time::sleep(WHILE_ENDING).await;
-            } => Err(End::Stopping),
-        };
-        self.activity.waiting_since.store(0, Ordering::Relaxed);
-        chunk.truncate(outcome?);
+        let read = self.stream.read(&mut chunk);
+        let count = attend(self.activity, self.clock, &self.shutdown, deadline, read).await?.unwrap_or(0);
+        if count == 0 {
+            return Err(End::Closed);
+        }
+        chunk.truncate(count);
         Ok(chunk)
     }
 
@@ -404,20 +443,55 @@ impl<S: Client> Session<'_, S> {
         }
     }
 
-    /// One reply in one write.
+    /// One reply in one write. A client that does not read it may be closed to make room.
     async fn say(&mut self, reply: &str) -> Result<(), End> {
+        let deadline = Instant::now() + REPLY_PATIENCE;
         let line = format!("{reply}\r\n");
-        let deadline = Instant::now() + self.intake.limits.command_timeout;
-        let write = async {
-            self.stream.write_all(line.as_bytes()).await?;
-            self.stream.flush().await
-        };
-        match timeout_at(deadline, write).await {
+        let write = self.stream.write_all(line.as_bytes());
+        attend(self.activity, self.clock, &self.shutdown, deadline, write).await?.map_err(|_| End::Closed)
+    }
+
+    /// The reply to an end of data, in one write. Never broken off to make room.
+    async fn answer(&mut self, reply: &str) -> Result<(), End> {
+        self.activity.has_progress(self.clock);
+        let line = format!("{reply}\r\n");
+        match timeout(REPLY_PATIENCE, self.stream.write_all(line.as_bytes())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Closed),
             Err(_) => Err(End::TimedOut),
         }
     }
+}
+
+/// Waits for the client, for its octets or until it takes ours: until `deadline`, or until its place or its time is
+/// needed.
+async fn attend<T>(
+    activity: &Activity,
+    clock: Instant,
+    shutdown: &Shutdown,
+    deadline: Instant,
+    client: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut ending = shutdown.clone();
+    activity.waiting_since.store(on(clock), Ordering::Relaxed);
+    let outcome = tokio::select! {
+        // What the client has done by now counts before whatever would end its session.
+        biased;
+        done = client => Ok(done),
+        () = activity.make_room.notified() => Err(End::MadeRoom),
+        () = sleep_until(deadline) => Err(End::TimedOut),
+        () = async {
+            ending.wait().await;
+            sleep(WHILE_ENDING).await;
+        } => Err(End::Stopping),
+    };
+    activity.waiting_since.store(0, Ordering::Relaxed);
+    outcome
+}
+
+/// Milliseconds on `clock`. 0 means "not waiting", so the first millisecond counts as the second.
+fn on(clock: Instant) -> u64 {
+    u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// What came of DATA.
@@ -439,7 +513,8 @@ enum Surplus {
 
 impl Surplus {
     fn of(octets: &[u8]) -> Self {
-        let upper = octets.to_ascii_uppercase();
+        // No more than decides: a megabyte of lone dots is looked at once for each.
+        let upper = octets[..octets.len().min(b"QUIT\r\n".len() + 1)].to_ascii_uppercase();
         match upper.as_slice() {
             b"" => Self::Nothing,
             b"QUIT\r\n" | b"QUIT\n" => Self::Quit,

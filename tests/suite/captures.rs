@@ -97,7 +97,8 @@ fn split(message: &[u8]) -> (&[u8], &[u8]) {
             return (&message[..at], &message[at + line.len()..]);
         }
         let name = text.split(|&octet| octet == b':').next().unwrap_or_default();
-        let is_header = (text.contains(&b':') && name.iter().all(u8::is_ascii_graphic)) || line[0] == b' ' || line[0] == b'\t';
+        let is_header =
+            (text.contains(&b':') && name.iter().all(u8::is_ascii_graphic)) || line[0] == b' ' || line[0] == b'\t';
         if !is_header {
             break;
         }
