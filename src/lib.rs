@@ -17,3 +17,5 @@ pub mod check;
 pub mod control;
 pub mod daemon;
 pub mod cli;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
