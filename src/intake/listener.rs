@@ -1,14 +1,12 @@
 //! Takes connections, within limits, and makes room when there is none.
 //!
 //! Guarantees: clients wait in the kernel's backlog rather than being refused; a session is only closed for another if
-//! it has waited more than [`IDLE_ENOUGH`] for its client, or if none has and it has handed in nothing for
-//! [`SLOW_ENOUGH`]; never while its end of data is answered. `421` in the banner comes only after [`NO_ROOM_FOR`], or
-//! when nothing can be sealed.
+//! it is silent or slow (see `room`), never while its end of data is answered. `421` in the banner comes only after
+//! [`NO_ROOM_FOR`], or when nothing can be sealed.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,24 +18,22 @@ use tokio::time::{Instant, sleep};
 
 use super::places::Places;
 use super::reply;
-use super::session::{Activity, Intake, serve};
+use super::room::{self, Activity, LOOK_FOR_ROOM};
+use super::session::{Intake, serve};
 use crate::config::Listen;
 use crate::maillog;
 use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
 use crate::status::Counters;
 
+/// File descriptors of everything but sessions: runtime, log, lock, control socket, deliveries.
+const OTHER_FILES: usize = 40;
+/// File descriptors a session may need at once: its socket, a file it writes, and directories it syncs.
+const FILES_OF_A_SESSION: usize = 4;
 /// Connections the kernel keeps for us (bounded by net.core.somaxconn).
 const BACKLOG: u32 = 1024;
-/// A session that has waited longer for its client may be closed to make room.
-const IDLE_ENOUGH: Duration = Duration::from_secs(2);
-/// A session that has handed in no mail for longer may be closed to make room when none is silent: whoever sends an
-/// octet a second would otherwise keep every place. Honest clients need less than a second.
-const SLOW_ENOUGH: Duration = Duration::from_secs(5);
 /// How long a client waits for a place before it is told that there is none.
 const NO_ROOM_FOR: Duration = Duration::from_secs(20);
-/// How often room is looked for while there is none.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 
 /// Sockets that are bound.
 pub struct Bound(Vec<TcpListener>);
@@ -105,7 +101,7 @@ impl Listener {
     /// With `limits`; mails go to `pipeline`.
     pub fn new(limits: Listen, pipeline: Arc<Pipeline>, counters: Arc<Counters>) -> Self {
         let sessions = Sessions {
-            places: Arc::new(Semaphore::new(limits.sessions)),
+            places: Arc::new(Semaphore::new(within_file_limit(limits.sessions))),
             active: Mutex::default(),
             clock: Instant::now(),
         };
@@ -199,6 +195,20 @@ impl Listener {
     }
 }
 
+/// As many of `sessions` as the limit on open files has room for: with none left, a mail whose end of data has come
+/// could not be written, and 451 loses it. A client that waits in the backlog loses nothing.
+fn within_file_limit(sessions: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let room = (limit.saturating_sub(OTHER_FILES) / FILES_OF_A_SESSION).max(1);
+    if room < sessions {
+        maillog::advice(&format!(
+            "{limit} open files have room for {room} sessions only: raise LimitNOFILE in the unit"
+        ));
+    }
+    sessions.min(room)
+}
+
 impl Sessions {
     /// A place for one session, made free if need be; `None` if there was none for [`NO_ROOM_FOR`].
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
@@ -216,25 +226,9 @@ impl Sessions {
         }
     }
 
-    /// Closes the session that has waited longest for its client, if that is long enough. If all clients say just
-    /// enough not to be silent, the one that has handed in nothing for longest.
     fn make_room(&self) {
-        let before = |age: Duration| u64::try_from(self.clock.elapsed().saturating_sub(age).as_millis()).unwrap_or(0);
-        let (silent, slow) = (before(IDLE_ENOUGH), before(SLOW_ENOUGH));
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = || active.values().filter(|activity| activity.waiting_since.load(Ordering::Relaxed) > 0);
-        let oldest = |since: fn(&Activity) -> u64, limit| {
-            waiting()
-                .map(|activity| (since(activity), activity))
-                .filter(|(at, _)| *at < limit)
-                .min_by_key(|(at, _)| *at)
-        };
-        let longest = oldest(|activity| activity.waiting_since.load(Ordering::Relaxed), silent)
-            .or_else(|| oldest(|activity| activity.progress_at.load(Ordering::Relaxed), slow));
-        if let Some((_, longest)) = longest {
-            // Only whoever waits right now hears this: a call kept for later would close a client that has spoken.
-            longest.make_room.notify_waiters();
-        }
+        room::make(active.values(), self.clock);
     }
 
     fn enter(&self) -> (u64, Arc<Activity>) {

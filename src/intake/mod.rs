@@ -1,6 +1,7 @@
 //! Intake: the SMTP listener that alert clients talk to.
 //!
-//! `listener` takes connections within limits, `session` holds one dialog, `places` keeps memory within its bound.
+//! `listener` takes connections within limits, `session` holds one dialog, `places` keeps memory within its bound,
+//! `room` says which session is closed when there is none.
 //!
 //! Guarantees: 250 after the end of data is said only when the pipeline has made the mail durable. Every reply is one
 //! line (but EHLO's) in one write, and no refusal holds the digits 220, 250 or 354. OSSEC and Wazuh send an alert once
@@ -12,6 +13,7 @@
 mod listener;
 mod places;
 mod reply;
+mod room;
 mod session;
 
 pub use listener::{Bound, Listener, bind};
@@ -20,4 +22,6 @@ pub use session::Keeper;
 #[cfg(any(test, fuzzing))]
 pub(crate) use places::Places;
 #[cfg(any(test, fuzzing))]
-pub(crate) use session::{Activity, Client, Intake, serve};
+pub(crate) use room::Activity;
+#[cfg(any(test, fuzzing))]
+pub(crate) use session::{Client, Intake, serve};

@@ -5,16 +5,15 @@
 //! An attacker controls every octet that is read here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::places::{Place, Places};
 use super::reply;
+use super::room::Activity;
 use crate::config::Listen;
 use crate::envelope::{Envelope, Path, QueueId};
 use crate::mail::{Greeting, Mail, Note};
@@ -89,24 +88,6 @@ pub struct Intake {
     pub counters: Arc<Counters>,
 }
 
-/// What the listener sees of a session.
-#[derive(Default)]
-pub struct Activity {
-    /// Milliseconds on the listener's clock since which the session has waited for its client; 0 while it does not.
-    pub waiting_since: AtomicU64,
-    /// Milliseconds on the same clock at which it began or last had a mail in hand.
-    pub progress_at: AtomicU64,
-    /// Closes it to make room, if it waits for its client at that moment.
-    pub make_room: Notify,
-}
-
-impl Activity {
-    /// It began, handed in a mail, or waited for what only we could give.
-    fn has_progress(&self, clock: Instant) {
-        self.progress_at.store(on(clock), Ordering::Relaxed);
-    }
-}
-
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -135,7 +116,7 @@ struct Session<'a, S> {
     mails: usize,
     bad_commands: u32,
     intake: &'a Intake,
-    activity: &'a Activity,
+    activity: &'a Arc<Activity>,
     clock: Instant,
     shutdown: Shutdown,
 }
@@ -145,7 +126,7 @@ pub async fn serve<S: Client>(
     stream: S,
     client: String,
     intake: &Intake,
-    activity: &Activity,
+    activity: &Arc<Activity>,
     clock: Instant,
     shutdown: Shutdown,
 ) {
@@ -317,10 +298,7 @@ impl<S: Client> Session<'_, S> {
             let patience = if data.has_early_dot() { AFTER_EARLY_DOT } else { self.intake.limits.command_timeout };
             match self.read(deadline.min(Instant::now() + patience)).await {
                 Ok(octets) => {
-                    if self.intake.places.grow(place, data.len() + octets.len()).await {
-                        // Waiting for memory was our doing.
-                        self.activity.has_progress(self.clock);
-                    }
+                    self.intake.places.grow(place, data.len() + octets.len(), self.activity, self.clock).await;
                     data.push(&octets);
                 }
                 // A candidate end is never taken back for nothing; without one this is a fragment and not ours.
@@ -473,25 +451,20 @@ async fn attend<T>(
     client: impl Future<Output = T>,
 ) -> Result<T, End> {
     let mut ending = shutdown.clone();
-    activity.waiting_since.store(on(clock), Ordering::Relaxed);
+    activity.begins_to_wait(clock);
     let outcome = tokio::select! {
         // What the client has done by now counts before whatever would end its session.
         biased;
         done = client => Ok(done),
-        () = activity.make_room.notified() => Err(End::MadeRoom),
+        () = activity.must_make_room() => Err(End::MadeRoom),
         () = sleep_until(deadline) => Err(End::TimedOut),
         () = async {
             ending.wait().await;
             sleep(WHILE_ENDING).await;
         } => Err(End::Stopping),
     };
-    activity.waiting_since.store(0, Ordering::Relaxed);
+    activity.waits_no_more();
     outcome
-}
-
-/// Milliseconds on `clock`. 0 means "not waiting", so the first millisecond counts as the second.
-fn on(clock: Instant) -> u64 {
-    u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// What came of DATA.

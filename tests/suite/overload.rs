@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::intake::with_daemon;
 use crate::support::client::{Client, alert};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, Setup};
+use crate::support::relay_host::RelayHost;
 
 /// What the daemon may need beside mails: code, runtime, certificates, sockets' buffers.
 const BASE_MIB: u64 = 64;
@@ -224,6 +225,24 @@ fn without_file_descriptors_the_listener_neither_spins_nor_stops() {
         drop(waiting);
         println!("served {} ms later", one_alert(&daemon.address).as_millis());
     });
+}
+
+#[test]
+fn few_open_files_make_clients_wait_and_lose_no_alert() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start_with_files(64);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        (0..60).for_each(|_| drop(scope.spawn(|| Hostile::Silent.live(&daemon.address, &over))));
+        sleep(Duration::from_millis(500));
+        let waits = thread::scope(|inner| inner.spawn(|| Waits::of(4, &daemon.address)).join());
+        over.store(true, Ordering::Relaxed);
+        waits.expect("every honest client is served").report("60 x Silent, 64 open files", &daemon);
+    });
+    relay_host.taken(4);
+    assert_eq!(daemon.status()["counts"]["accepted"], 4);
+    assert!(!setup.log().contains("EMFILE") && !setup.log().contains("os error 24"), "it ran out of files");
 }
 
 #[test]
