@@ -17,5 +17,6 @@ pub mod check;
 pub mod control;
 pub mod daemon;
 pub mod cli;
+// Not in the program: for `fuzz/`, and the replay of its seeds.
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -1,7 +1,7 @@
 //! Intake: the SMTP listener that alert clients talk to.
 //!
 //! `listener` takes connections within limits, `session` holds one dialog, `places` keeps memory within its bound,
-//! `room` says which session is closed when there is none.
+//! `surplus` judges what follows a lone dot, `room` says which session is closed when there is none.
 //!
 //! Guarantees: 250 after the end of data is said only when the pipeline has made the mail durable. Every reply is one
 //! line (but EHLO's) in one write, and no refusal holds the digits 220, 250 or 354. OSSEC and Wazuh send an alert once
@@ -15,6 +15,7 @@ mod places;
 mod reply;
 mod room;
 mod session;
+mod surplus;
 
 pub use listener::{Bound, Listener, bind};
 pub use session::Keeper;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::places::{Place, Places};
 use super::reply;
 use super::room::Activity;
+use super::surplus::Surplus;
 use crate::config::Listen;
 use crate::envelope::{Envelope, Path, QueueId};
 use crate::mail::{Greeting, Mail, Note};
@@ -475,46 +476,6 @@ enum Message {
     TooLarge(Vec<u8>),
 }
 
-/// What follows a candidate end.
-#[derive(Debug, PartialEq, Eq)]
-enum Surplus {
-    Nothing,
-    PartOfQuit,
-    Quit,
-    Text,
-}
-
-impl Surplus {
-    fn of(octets: &[u8]) -> Self {
-        // No more than decides: a megabyte of lone dots is looked at once for each.
-        let upper = octets[..octets.len().min(b"QUIT\r\n".len() + 1)].to_ascii_uppercase();
-        match upper.as_slice() {
-            b"" => Self::Nothing,
-            b"QUIT\r\n" | b"QUIT\n" => Self::Quit,
-            part if b"QUIT\r\n".starts_with(part) => Self::PartOfQuit,
-            _ => Self::Text,
-        }
-    }
-}
-
 fn unreadable(path: &Path) -> Option<Note> {
     (!path.is_readable()).then(|| Note::UnreadablePath(path.as_str().to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_quit_alone_is_harmless_behind_a_candidate_end() {
-        assert_eq!(Surplus::of(b""), Surplus::Nothing);
-        assert_eq!(Surplus::of(b"quit\r\n"), Surplus::Quit);
-        for cut in 1..6 {
-            let part = &b"QUIT\r\n"[..cut];
-            assert_eq!(Surplus::of(part), Surplus::PartOfQuit, "{part:?}");
-        }
-        for text in [b"QUIT\r\n\r\n".as_slice(), b"\r\nQUIT\r\n", b"NOOP\r\n", b"QUITE", b"x"] {
-            assert_eq!(Surplus::of(text), Surplus::Text, "{text:?}");
-        }
-    }
 }

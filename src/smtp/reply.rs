@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_reply_of_several_lines_has_one_code_and_all_texts() {
-        let reply = read(b"250-mx.example.org\r\n250-SIZE 35882577\r\n250 AUTH PLAIN\r\n").expect("reply").expect("whole");
+        let reply =
+            read(b"250-mx.example.org\r\n250-SIZE 35882577\r\n250 AUTH PLAIN\r\n").expect("reply").expect("whole");
         assert_eq!((reply.code, reply.lines.len()), (250, 3));
         assert_eq!(reply.lines[1], "SIZE 35882577");
     }
