@@ -156,7 +156,9 @@ fn a_lone_dot_behind_the_size_limit_makes_no_mail_of_the_rest() {
     with_daemon("message_size = \"64KiB\"", |daemon, arrived| {
         let mut client = in_data(daemon, "HELO x");
         client.send("a line of the log that goes on and on\r\n".repeat(3_000).as_bytes());
-        client.send(b".\r\nRSET\r\nthe rest, of which nobody could make sense\r\n.\r\n");
+        client.send(b".\r\nRSET\r\nthe rest, of which nobody could make sense\r\n");
+        sleep(Duration::from_millis(100));
+        client.send(b".\r\n");
         assert!(client.reply().starts_with("552"));
         assert!(client.say("NOOP").starts_with("250"), "replies are out of step");
         client.to_data("HELO x", &["root@localhost"]);
