@@ -68,3 +68,6 @@ pub mod sendmail;
 
 /// The command line.
 pub mod cli;
+// Not in the program: for `fuzz/`, and the replay of its seeds.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

@@ -19,7 +19,7 @@ in_ci() { [ "${CI:-}" = true ]; }
 deploy/quickstart.sh --install-only
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-if in_ci; then export SEALRELAY_TESTS_REQUIRE_PEERS=1; fi
+if in_ci; then export TESTS_REQUIRE_PEERS=1; fi
 if ! tests/support/peers.sh; then
     ! in_ci || exit 69
     echo "Going on without: tests that need what is missing skip, and say so."

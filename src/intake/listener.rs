@@ -1,11 +1,10 @@
 //! Takes connections, within limits, and makes room when there is none.
 //!
 //! Guarantees: clients wait in the kernel's backlog rather than being refused; a session is only closed for another if
-//! it has waited more than [`IDLE_ENOUGH`] for its client, never while its end of data is answered. `421` in the banner
-//! comes only after [`NO_ROOM_FOR`], or when nothing can be sealed.
+//! it is silent or slow (see `room`), never while its end of data is answered. `421` in the banner comes only after
+//! [`NO_ROOM_FOR`], or when nothing can be sealed.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +17,8 @@ use super::door::{Door, Peer};
 use super::owner;
 use super::places::Places;
 use super::reply;
-use super::session::{Activity, Client, Intake, serve};
+use super::room::{self, Activity, LOOK_FOR_ROOM};
+use super::session::{Client, Intake, serve};
 use super::sockets::Bound;
 use crate::config::Listen;
 use crate::maillog;
@@ -26,12 +26,12 @@ use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
 use crate::status::Counters;
 
-/// A session that has waited longer for its client may be closed to make room.
-const IDLE_ENOUGH: Duration = Duration::from_secs(2);
+/// File descriptors of everything but sessions: runtime, log, lock, control socket, deliveries.
+const OTHER_FILES: usize = 40;
+/// File descriptors a session may need at once: its socket, a file it writes, and directories it syncs.
+const FILES_OF_A_SESSION: usize = 4;
 /// How long a client waits for a place before it is told that there is none.
 const NO_ROOM_FOR: Duration = Duration::from_secs(20);
-/// How often room is looked for while there is none.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 
 /// Takes connections and serves them.
 pub struct Listener {
@@ -50,7 +50,7 @@ impl Listener {
     /// With `limits`; mails go to `pipeline`.
     pub fn new(limits: Listen, pipeline: Arc<Pipeline>, counters: Arc<Counters>) -> Self {
         let sessions = Sessions {
-            places: Arc::new(Semaphore::new(limits.sessions)),
+            places: Arc::new(Semaphore::new(within_file_limit(limits.sessions))),
             active: Mutex::default(),
             clock: Instant::now(),
         };
@@ -74,6 +74,7 @@ impl Listener {
 
     async fn accept(self: Arc<Self>, listener: impl Door, mut shutdown: Shutdown) {
         let mut sessions = JoinSet::new();
+        let mut is_hindered = false;
         loop {
             let accepted = tokio::select! {
                 () = shutdown.wait() => break,
@@ -83,13 +84,17 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    is_hindered = false;
                     if let Some(session) = self.admit(stream, peer, shutdown.clone()).await {
                         sessions.spawn(session);
                     }
                 }
                 // Out of file descriptors: nothing is lost, clients wait in the backlog.
                 Err(error) => {
-                    maillog::hindered("a connection cannot be taken yet", &error.to_string());
+                    // Said once, not ten times a second until it is over.
+                    if !std::mem::replace(&mut is_hindered, true) {
+                        maillog::hindered("a connection cannot be taken yet", &error.to_string());
+                    }
                     self.sessions.make_room();
                     sleep(LOOK_FOR_ROOM).await;
                 }
@@ -160,6 +165,20 @@ impl Listener {
     }
 }
 
+/// As many of `sessions` as the limit on open files has room for: with none left, a mail whose end of data has come
+/// could not be written, and 451 loses it. A client that waits in the backlog loses nothing.
+fn within_file_limit(sessions: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let room = (limit.saturating_sub(OTHER_FILES) / FILES_OF_A_SESSION).max(1);
+    if room < sessions {
+        maillog::advice(&format!(
+            "{limit} open files have room for {room} sessions only: raise LimitNOFILE in the unit"
+        ));
+    }
+    sessions.min(room)
+}
+
 impl Sessions {
     /// A place for one session, made free if need be; `None` if there was none for [`NO_ROOM_FOR`].
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
@@ -177,18 +196,9 @@ impl Sessions {
         }
     }
 
-    /// Closes the session that has waited longest for its client, if that is long enough.
     fn make_room(&self) {
-        let now = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let enough = u64::try_from(IDLE_ENOUGH.as_millis()).unwrap_or(u64::MAX);
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = active.values().filter_map(|activity| {
-            let since = activity.waiting_since.load(Ordering::Relaxed);
-            (since > 0 && now.saturating_sub(since) > enough).then_some((since, activity))
-        });
-        if let Some((_, longest)) = waiting.min_by_key(|(since, _)| *since) {
-            longest.make_room.notify_one();
-        }
+        room::make(active.values(), self.clock);
     }
 
     fn enter(&self) -> (u64, Arc<Activity>) {

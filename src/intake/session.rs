@@ -5,21 +5,21 @@
 //! An attacker controls every octet that is read here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::places::{Place, Places};
 use super::reply;
+use super::room::Activity;
+use super::surplus::Surplus;
 use crate::config::Listen;
-use crate::envelope::{Envelope, Path};
+use crate::envelope::{Envelope, Path, QueueId};
 use crate::mail::{Greeting, Mail, Note};
 use crate::maillog;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{AcceptError, Pipeline};
 use crate::shutdown::Shutdown;
 use crate::smtp::command::{self, Command, Malformed};
 use crate::smtp::data::{Complete, Data};
@@ -34,6 +34,10 @@ const BAD_COMMANDS: u32 = 20;
 const AFTER_EARLY_DOT: Duration = Duration::from_secs(30);
 /// How long a client may be silent once the daemon is ending.
 const WHILE_ENDING: Duration = Duration::from_secs(3);
+/// How long a client may leave a reply unread; only one that has left thousands unread ever makes us wait.
+const REPLY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Octets read at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -62,25 +66,37 @@ fn octets_wait_in(socket: impl std::os::fd::AsFd) -> bool {
     matches!(recv(socket, &mut octet, RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1, _)))
 }
 
+/// Takes responsibility for mails: the pipeline, and in tests whatever only collects them.
+pub trait Keeper: Send + Sync {
+    /// As [`Pipeline::accept`].
+    ///
+    /// # Errors
+    /// The mail is not kept.
+    fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError>;
+    /// As [`Pipeline::can_seal`].
+    fn can_seal(&self) -> bool;
+}
+
+impl Keeper for Pipeline {
+    fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
+        self.accept(mail)
+    }
+
+    fn can_seal(&self) -> bool {
+        self.can_seal()
+    }
+}
+
 /// What all sessions share.
 pub struct Intake {
     /// Where mails go.
-    pub pipeline: Arc<Pipeline>,
+    pub pipeline: Arc<dyn Keeper>,
     /// Settings.
     pub limits: Listen,
     /// Memory.
     pub places: Places,
     /// What happened.
     pub counters: Arc<Counters>,
-}
-
-/// What the listener sees of a session.
-#[derive(Default)]
-pub struct Activity {
-    /// Milliseconds on the listener's clock since which the session has waited for its client; 0 while it does not.
-    pub waiting_since: AtomicU64,
-    /// Closes it to make room.
-    pub make_room: Notify,
 }
 
 /// Why a session is over.
@@ -107,10 +123,11 @@ struct Session<'a, S> {
     client: String,
     greeting: Greeting,
     transaction: Option<Transaction>,
+    /// Mails whose end of data was found, those over the limit too.
     mails: usize,
     bad_commands: u32,
     intake: &'a Intake,
-    activity: &'a Activity,
+    activity: &'a Arc<Activity>,
     clock: Instant,
     shutdown: Shutdown,
 }
@@ -120,11 +137,12 @@ pub async fn serve<S: Client>(
     stream: S,
     client: String,
     intake: &Intake,
-    activity: &Activity,
+    activity: &Arc<Activity>,
     clock: Instant,
     shutdown: Shutdown,
 ) {
     maillog::connected(&client);
+    activity.has_progress(clock);
     let mut session = Session {
         stream,
         received: Received::default(),
@@ -150,9 +168,9 @@ pub async fn serve<S: Client>(
         session.intake.counters.closed_for_room.up();
     }
     if let Some(goodbye) = goodbye {
-        let _ = session.say(goodbye).await;
+        let _ = timeout(GOODBYE, session.say(goodbye)).await;
     }
-    let _ = tokio::time::timeout(Duration::from_secs(1), session.stream.shutdown()).await;
+    let _ = timeout(GOODBYE, session.stream.shutdown()).await;
     maillog::disconnected(&session.client, &format!("{end:?}"));
 }
 
@@ -197,7 +215,10 @@ impl<S: Client> Session<'_, S> {
     }
 
     async fn greet(&mut self, greeting: Greeting, reply: &str) -> Result<(), End> {
-        self.greeting = greeting;
+        // Log text behind an early dot may say EHLO, to pass for a client that needs no mark and no gap.
+        if self.mails == 0 && !matches!(self.greeting, Greeting::Helo(_)) {
+            self.greeting = greeting;
+        }
         self.transaction = None;
         self.say(reply).await
     }
@@ -222,8 +243,13 @@ impl<S: Client> Session<'_, S> {
     /// recipients ever gets anything.
     async fn rcpt(&mut self, path: Path) -> Result<(), End> {
         let Some(transaction) = &mut self.transaction else { return self.say(reply::NEED_MAIL).await };
-        transaction.notes.extend(unreadable(&path));
+        let note = unreadable(&path);
+        let known = transaction.envelope.forward_paths.len();
         transaction.envelope.add(path);
+        // One note for each that is remembered: a client must not be able to fill the memory with them.
+        if transaction.envelope.forward_paths.len() > known {
+            transaction.notes.extend(note);
+        }
         self.say(reply::RCPT).await
     }
 
@@ -245,10 +271,11 @@ impl<S: Client> Session<'_, S> {
                 end.map_or(Ok(()), Err)
             }
             Message::TooLarge(surplus) => {
+                self.mails += 1;
                 self.received.push(&surplus);
                 self.intake.counters.oversize.up();
                 maillog::not_accepted(&self.client, reply::TOO_LARGE, "over listen.message_size");
-                self.say(reply::TOO_LARGE).await
+                self.answer(reply::TOO_LARGE).await
             }
         }
     }
@@ -261,7 +288,8 @@ impl<S: Client> Session<'_, S> {
         loop {
             if data.surplus().is_some() {
                 if self.is_end(&mut data).await {
-                    let oversize = data.is_oversize();
+                    // Behind a lone dot that was text, what fits and what came with it is kept, as without this end.
+                    let oversize = data.is_oversize() && !data.may_end_at_last_octet();
                     let complete = data.end_here();
                     return Ok(if oversize {
                         Message::TooLarge(complete.surplus)
@@ -272,7 +300,7 @@ impl<S: Client> Session<'_, S> {
                 data.dot_was_text();
                 continue;
             }
-            if data.is_oversize() && data.has_early_dot() {
+            if data.is_oversize() && data.may_end_at_last_octet() {
                 // What follows would be read as commands: the session ends here.
                 return data
                     .end_at_last_octet()
@@ -286,7 +314,7 @@ impl<S: Client> Session<'_, S> {
             let patience = if data.has_early_dot() { AFTER_EARLY_DOT } else { self.intake.limits.command_timeout };
             match self.read(deadline.min(Instant::now() + patience)).await {
                 Ok(octets) => {
-                    self.intake.places.grow(place, data.len() + octets.len()).await;
+                    self.intake.places.grow(place, data.len() + octets.len(), self.activity, self.clock).await;
                     data.push(&octets);
                 }
                 // A candidate end is never taken back for nothing; without one this is a fragment and not ours.
@@ -355,13 +383,13 @@ impl<S: Client> Session<'_, S> {
         let accepted = spawn_blocking(move || pipeline.accept(&mail)).await;
         let why = match accepted {
             // The mail is durable: now, and not before, 250 may be said.
-            Ok(Ok(_)) => return self.say(reply::ACCEPTED).await,
+            Ok(Ok(_)) => return self.answer(reply::ACCEPTED).await,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "sealing was broken off".to_owned(),
         };
         self.intake.counters.not_taken.up();
         maillog::not_accepted(&self.client, reply::NOT_STORED, &why);
-        self.say(reply::NOT_STORED).await
+        self.answer(reply::NOT_STORED).await
     }
 
     async fn bad_command(&mut self, reply: &str) -> Result<(), End> {
@@ -386,24 +414,12 @@ impl<S: Client> Session<'_, S> {
     /// Some octets, at least one.
     async fn read(&mut self, deadline: Instant) -> Result<Vec<u8>, End> {
         let mut chunk = vec![0; CHUNK];
-        // 0 means "not waiting", so the clock's first millisecond counts as its second.
-        let since = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        self.activity.waiting_since.store(since, Ordering::Relaxed);
-        let mut ending = self.shutdown.clone();
-        let outcome = tokio::select! {
-            read = self.stream.read(&mut chunk) => match read {
-                Ok(0) | Err(_) => Err(End::Closed),
-                Ok(count) => Ok(count),
-            },
-            () = tokio::time::sleep_until(deadline) => Err(End::TimedOut),
-            () = self.activity.make_room.notified() => Err(End::MadeRoom),
-            () = async {
-                ending.wait().await;
-                tokio::time::sleep(WHILE_ENDING).await;
-            } => Err(End::Stopping),
-        };
-        self.activity.waiting_since.store(0, Ordering::Relaxed);
-        chunk.truncate(outcome?);
+        let read = self.stream.read(&mut chunk);
+        let count = attend(self.activity, self.clock, &self.shutdown, deadline, read).await?.unwrap_or(0);
+        if count == 0 {
+            return Err(End::Closed);
+        }
+        chunk.truncate(count);
         Ok(chunk)
     }
 
@@ -421,20 +437,50 @@ impl<S: Client> Session<'_, S> {
         }
     }
 
-    /// One reply in one write.
+    /// One reply in one write. A client that does not read it may be closed to make room.
     async fn say(&mut self, reply: &str) -> Result<(), End> {
+        let deadline = Instant::now() + REPLY_PATIENCE;
         let line = format!("{reply}\r\n");
-        let deadline = Instant::now() + self.intake.limits.command_timeout;
-        let write = async {
-            self.stream.write_all(line.as_bytes()).await?;
-            self.stream.flush().await
-        };
-        match timeout_at(deadline, write).await {
+        let write = self.stream.write_all(line.as_bytes());
+        attend(self.activity, self.clock, &self.shutdown, deadline, write).await?.map_err(|_| End::Closed)
+    }
+
+    /// The reply to an end of data, in one write. Never broken off to make room.
+    async fn answer(&mut self, reply: &str) -> Result<(), End> {
+        self.activity.has_progress(self.clock);
+        let line = format!("{reply}\r\n");
+        match timeout(REPLY_PATIENCE, self.stream.write_all(line.as_bytes())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Closed),
             Err(_) => Err(End::TimedOut),
         }
     }
+}
+
+/// Waits for the client, for its octets or until it takes ours: until `deadline`, or until its place or its time is
+/// needed.
+async fn attend<T>(
+    activity: &Activity,
+    clock: Instant,
+    shutdown: &Shutdown,
+    deadline: Instant,
+    client: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut ending = shutdown.clone();
+    activity.begins_to_wait(clock);
+    let outcome = tokio::select! {
+        // What the client has done by now counts before whatever would end its session.
+        biased;
+        done = client => Ok(done),
+        () = activity.must_make_room() => Err(End::MadeRoom),
+        () = sleep_until(deadline) => Err(End::TimedOut),
+        () = async {
+            ending.wait().await;
+            sleep(WHILE_ENDING).await;
+        } => Err(End::Stopping),
+    };
+    activity.waits_no_more();
+    outcome
 }
 
 /// What came of DATA.
@@ -445,45 +491,6 @@ enum Message {
     TooLarge(Vec<u8>),
 }
 
-/// What follows a candidate end.
-#[derive(Debug, PartialEq, Eq)]
-enum Surplus {
-    Nothing,
-    PartOfQuit,
-    Quit,
-    Text,
-}
-
-impl Surplus {
-    fn of(octets: &[u8]) -> Self {
-        let upper = octets.to_ascii_uppercase();
-        match upper.as_slice() {
-            b"" => Self::Nothing,
-            b"QUIT\r\n" | b"QUIT\n" => Self::Quit,
-            part if b"QUIT\r\n".starts_with(part) => Self::PartOfQuit,
-            _ => Self::Text,
-        }
-    }
-}
-
 fn unreadable(path: &Path) -> Option<Note> {
     (!path.is_readable()).then(|| Note::UnreadablePath(path.as_str().to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_quit_alone_is_harmless_behind_a_candidate_end() {
-        assert_eq!(Surplus::of(b""), Surplus::Nothing);
-        assert_eq!(Surplus::of(b"quit\r\n"), Surplus::Quit);
-        for cut in 1..6 {
-            let part = &b"QUIT\r\n"[..cut];
-            assert_eq!(Surplus::of(part), Surplus::PartOfQuit, "{part:?}");
-        }
-        for text in [b"QUIT\r\n\r\n".as_slice(), b"\r\nQUIT\r\n", b"NOOP\r\n", b"QUITE", b"x"] {
-            assert_eq!(Surplus::of(text), Surplus::Text, "{text:?}");
-        }
-    }
 }

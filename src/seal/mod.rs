@@ -19,6 +19,8 @@ use std::time::SystemTime;
 
 pub use keyring::Unusable;
 pub use notice::Notices;
+#[cfg(any(test, fuzzing))]
+pub(crate) use original::{Original, has_controls};
 pub use signer::{Signer, SignerError};
 
 use crate::config::{Config, Recipient, Sender};

@@ -23,8 +23,6 @@ pub struct Data {
     next_search: usize,
     /// The offset behind the CRLF.CRLF that may be the end.
     candidate: Option<usize>,
-    /// The offset behind the last CRLF.CRLF that turned out to be text.
-    last_text_dot: Option<usize>,
     early_dots: usize,
     oversize: bool,
 }
@@ -45,15 +43,7 @@ const END: &[u8] = b"\r\n.\r\n";
 impl Data {
     /// An empty message that may grow to `limit` octets.
     pub fn new(limit: usize) -> Self {
-        Self {
-            octets: Vec::new(),
-            limit,
-            next_search: 0,
-            candidate: None,
-            last_text_dot: None,
-            early_dots: 0,
-            oversize: false,
-        }
+        Self { octets: Vec::new(), limit, next_search: 0, candidate: None, early_dots: 0, oversize: false }
     }
 
     /// Adds what came from the client and looks for a candidate end.
@@ -105,7 +95,6 @@ impl Data {
     pub fn dot_was_text(&mut self) {
         if let Some(end) = self.candidate.take() {
             self.early_dots += 1;
-            self.last_text_dot = Some(end);
             // The CRLF of this dot's line may begin the next end.
             self.next_search = end - 2;
             self.search();
@@ -121,11 +110,19 @@ impl Data {
         self.finish(surplus)
     }
 
-    /// The session ended, timed out or grew too large after a lone dot that had been taken for text: a candidate end
-    /// is never taken back for nothing, so all that came is the message. `None` if no lone dot was ever seen: then the
-    /// message is a fragment and is not ours.
+    /// Whether all that came is the message, if no end of data comes any more: a lone dot was taken for text, and a
+    /// candidate end is never taken back for nothing. Not if octets were discarded: a rest is no alert, and 250 for it
+    /// would be a lie.
+    pub fn may_end_at_last_octet(&self) -> bool {
+        self.has_early_dot() && !self.oversize
+    }
+
+    /// The session ended, timed out or grew too large after a lone dot that had been taken for text: all that came is
+    /// the message. `None` if that may not be: then what came is a fragment and is not ours.
     pub fn end_at_last_octet(mut self) -> Option<Complete> {
-        self.last_text_dot?;
+        if !self.may_end_at_last_octet() {
+            return None;
+        }
         self.candidate = None;
         Some(self.finish(Vec::new()))
     }
@@ -280,6 +277,18 @@ mod tests {
         let mut fragment = Data::new(1000);
         fragment.push(b"half an alert");
         assert_eq!(fragment.end_at_last_octet(), None);
+    }
+
+    #[test]
+    fn what_is_left_of_a_discarded_message_is_never_taken_for_an_alert() {
+        let mut data = Data::new(10);
+        data.push(b"0123456789 and more than that");
+        data.discard();
+        data.push(b"\r\n.\r\nRSET\r\n");
+        data.dot_was_text();
+        assert!(data.is_oversize() && data.has_early_dot());
+        assert!(!data.may_end_at_last_octet());
+        assert_eq!(data.end_at_last_octet(), None);
     }
 
     #[test]

@@ -33,6 +33,8 @@ use tokio::sync::Notify;
 
 pub use durable::{Directory, replace};
 pub use entry::{EntryError, Header};
+#[cfg(any(test, fuzzing))]
+pub(crate) use entry::{encode, read, read_header};
 pub use index::{Attempts, LONGEST_BACKOFF, Waiting};
 pub use listing::{Listed, Totals};
 pub use numbers::{Number, Numbers};

@@ -9,7 +9,7 @@ use crate::support::reader::{Opened, open};
 use crate::support::relay_host::RelayHost;
 
 /// A daemon whose mails can be read at its relay host.
-fn with_daemon(listen: &str, test: impl FnOnce(&Daemon<'_>, &mut dyn FnMut(usize) -> Vec<Opened>)) {
+pub fn with_daemon(listen: &str, test: impl FnOnce(&Daemon<'_>, &mut dyn FnMut(usize) -> Vec<Opened>)) {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem).listen(listen);
     let daemon = setup.start();

@@ -145,9 +145,21 @@ impl Setup {
     /// Starts the daemon and waits until it answers.
     pub fn start(&self) -> Daemon<'_> {
         self.configure();
+        self.start_by(self.command(&["run"]))
+    }
+
+    /// Starts the daemon with room for so many open files only. `prlimit` (util-linux) is on every Linux.
+    pub fn start_with_files(&self, limit: usize) -> Daemon<'_> {
+        self.configure();
+        let run = self.command(&["run"]);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={limit}")).arg(run.get_program()).args(run.get_args());
+        self.start_by(command)
+    }
+
+    fn start_by(&self, mut command: Command) -> Daemon<'_> {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let child =
-            self.command(&["run"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
         let mut daemon = Daemon { child, setup: self, address: String::new() };
         daemon.address = eventually("the daemon to listen", || {
             if let Ok(Some(status)) = daemon.child.try_wait() {

@@ -29,7 +29,7 @@ pub fn eventually<T>(wanted: &str, mut what: impl FnMut() -> Option<T>) -> T {
 pub fn have(program: &str) -> bool {
     let there = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
-    let required = std::env::var_os("SEALRELAY_TESTS_REQUIRE_PEERS").is_some();
+    let required = std::env::var_os("TESTS_REQUIRE_PEERS").is_some();
     assert!(there || !required, "{program} is needed: run tests/run.sh");
     if !there {
         eprintln!("skipped: {program} is not there; tests/run.sh brings it");
