@@ -235,7 +235,7 @@ CONFIGURATION
 }
 
 status() { "$sealrelay" --config "$folder/sealrelay.toml" status --json || true; }
-# The socket first: without it `status` looks into the spool itself, and takes the lock the daemon is about to take.
+# Without the socket there is nobody to ask, and `status` would look into the spool that is just being opened.
 status_answers() { [ -S "$folder/control.sock" ] && status | grep -q '"running": *true'; }
 
 # status_value KEY VALUE: the first match of the pattern VALUE behind KEY. The form is ours, and needs no parser.
@@ -263,6 +263,11 @@ source_to() {
 # load_to ADDRESS MESSAGES SESSIONS SIZE ARGUMENT...
 load_to() { "$load" --to "$1" --messages "$2" --sessions "$3" --size "$4" "${@:5}"; }
 
+wait_for_delivery() {
+    wait_for $patience has_received "$1" ||
+        die "Only $(received) of $1 messages were delivered. The log ends with: $(tail -n 3 "$folder/log")"
+}
+
 # measure NAME EARLY_DOT_WAIT MESSAGES
 measure() {
     local wanted=$3 idle begun accepted delivered used waits last
@@ -275,7 +280,7 @@ measure() {
     begun=$(now)
     source_to "$address" "$wanted"
     accepted=$(($(now) - begun))
-    wait_for $patience has_received "$wanted" || die "Only $(received) of $wanted messages were delivered."
+    wait_for_delivery "$wanted"
     last=$(tail -n 1 "$report")
     delivered=$(($(of last "$last") - begun))
     used=$(awk -v from="$used" -v to="$(processor)" -v n="$wanted" 'BEGIN { printf "%.2f ms", (to - from) / n }')
@@ -283,7 +288,7 @@ measure() {
     # The same again by the client that looks at the clock, into an empty queue as before.
     waits=$(load_to "$address" "$wanted" "$sessions" "$size")
     wanted=$((wanted * 2))
-    wait_for $patience has_received "$wanted" || die "Only $(received) of $wanted messages were delivered."
+    wait_for_delivery "$wanted"
     # The last removal comes behind the sink's last 250.
     wait_for 10 queue_is_empty || true
 

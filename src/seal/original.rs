@@ -22,10 +22,11 @@ impl<'a> Original<'a> {
         for line in octets.split_inclusive(|&octet| octet == b'\n') {
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             let text = text.strip_suffix(b"\r").unwrap_or(text);
-            if text.is_empty() {
+            // A bare CR at the very end is an octet of the text, not a blank line.
+            if text.is_empty() && line.ends_with(b"\n") {
                 return Self { header_block: &octets[..at], body: &octets[at + line.len()..] };
             }
-            let continues = at > 0 && (text[0] == b' ' || text[0] == b'\t');
+            let continues = at > 0 && matches!(text.first(), Some(b' ' | b'\t'));
             if !continues && field_name(text).is_none() {
                 break;
             }
@@ -146,6 +147,7 @@ mod tests {
         assert_eq!(original.body, b"Nov 20 20:00:45 monitor sshd[1]: Failed password\r\n");
         assert_eq!(Original::read(b"no header at all").body, b"no header at all");
         assert_eq!(Original::read(b"").body, b"");
+        assert_eq!(Original::read(b"To: a\r\n\r").body, b"\r");
     }
 
     #[test]
