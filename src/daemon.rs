@@ -140,7 +140,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let mut hangup = signal(SignalKind::hangup()).map_err(StartError::System)?;
     let bound =
         intake::bind(handed, &config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
-    let bound = bound.and_socket(config.listen.socket.as_deref());
+    let bound = bound.and_socket(handed, config.listen.socket.as_deref());
     let control = control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
     let (trigger, shutdown) = shutdown::channel();
     let listening = bound.addresses();

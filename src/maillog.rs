@@ -154,6 +154,11 @@ pub fn listening(address: &str) {
     info!("listening on {address}");
 }
 
+/// A socket of that name was handed over.
+pub fn handed_over(name: &str, address: &str) {
+    info!("taking over the socket {name}, which listens on {address}");
+}
+
 /// An address is not there (IPv6 switched off); the others serve.
 pub fn not_listening(address: &str, why: &str) {
     warn!("not listening on {address}: {why}");

@@ -62,10 +62,12 @@ impl Door for TcpListener {
     }
 }
 
-/// A Unix socket; its file goes when this does.
+/// A Unix socket.
 pub struct LocalDoor {
     listener: UnixListener,
     path: PathBuf,
+    /// Whether its file is ours and goes when this does; systemd keeps its own.
+    is_ours: bool,
 }
 
 impl LocalDoor {
@@ -79,7 +81,18 @@ impl LocalDoor {
         let listener = UnixListener::bind(path)?;
         // The daemon's umask closes it to everybody else up to here.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, path: path.to_owned(), is_ours: true })
+    }
+
+    /// Serves one that was handed over, and leaves it where it is.
+    ///
+    /// # Errors
+    /// The system does not let us have it twice.
+    pub fn adopt(listener: &std::os::unix::net::UnixListener) -> io::Result<Self> {
+        let own = listener.try_clone()?;
+        own.set_nonblocking(true)?;
+        let path = own.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned();
+        Ok(Self { listener: UnixListener::from_std(own)?, path, is_ours: false })
     }
 
     /// Its path.
@@ -120,7 +133,9 @@ impl Door for LocalDoor {
 
 impl Drop for LocalDoor {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.is_ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,20 +23,40 @@ const TURN_AWAY_FOR: Duration = Duration::from_secs(2);
 
 /// Sockets that systemd, or whoever speaks its protocol, handed over.
 #[derive(Default)]
-pub struct HandedOver(Vec<StdListener>);
+pub struct HandedOver {
+    network: Vec<(StdListener, String)>,
+    local: Option<(StdUnixListener, String)>,
+    /// Names of what was handed over and is neither.
+    unknown: Vec<String>,
+}
 
 impl HandedOver {
-    /// Takes them from the environment; once in a process.
+    /// Takes them from the environment; once in a process. TCP sockets are for mail, one Unix socket is for the sendmail
+    /// command; their names (`FileDescriptorName=`) are shown in the log.
     pub fn take() -> Self {
         let mut handed = listenfd::ListenFd::from_env();
-        let listeners = (0..handed.len()).filter_map(|nth| handed.take_tcp_listener(nth).ok().flatten());
-        Self(listeners.collect())
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut this = Self::default();
+        for nth in 0..handed.len() {
+            let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unnamed").to_owned();
+            // A Unix socket must be asked for first: what is no Unix socket is left in its place for the next question.
+            match handed.take_unix_listener(nth) {
+                Ok(Some(local)) if this.local.is_none() => this.local = Some((local, name)),
+                Ok(_) => this.unknown.push(name),
+                Err(_) => match handed.take_tcp_listener(nth) {
+                    Ok(Some(listener)) => this.network.push((listener, name)),
+                    _ => this.unknown.push(name),
+                },
+            }
+        }
+        this
     }
 
     /// Tells who waits there that nobody serves, for a daemon that cannot start.
     pub fn turn_away(&self) {
         let until = Instant::now() + TURN_AWAY_FOR;
-        for listener in &self.0 {
+        for (listener, _) in &self.network {
             if listener.set_nonblocking(true).is_err() {
                 continue;
             }
@@ -56,8 +77,11 @@ pub struct Bound(Vec<TcpListener>, Option<LocalDoor>);
 /// # Errors
 /// An address is in use or not allowed, or none is there; with the address.
 pub fn bind(handed: &HandedOver, addresses: &[SocketAddr]) -> Result<Bound, (SocketAddr, io::Error)> {
-    if !handed.0.is_empty() {
-        return Ok(Bound(handed.0.iter().map(adopt).collect::<Result<_, _>>()?, None));
+    handed.unknown.iter().for_each(|name| maillog::not_listening(name, "handed over, but of no kind that is known"));
+    if !handed.network.is_empty() {
+        let listeners =
+            handed.network.iter().map(|(listener, name)| adopt(listener, name)).collect::<Result<_, _>>()?;
+        return Ok(Bound(listeners, None));
     }
     let mut bound = Vec::new();
     let mut passed_over = None;
@@ -77,8 +101,9 @@ pub fn bind(handed: &HandedOver, addresses: &[SocketAddr]) -> Result<Bound, (Soc
     }
 }
 
-fn adopt(listener: &StdListener) -> Result<TcpListener, (SocketAddr, io::Error)> {
+fn adopt(listener: &StdListener, name: &str) -> Result<TcpListener, (SocketAddr, io::Error)> {
     let address = listener.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    maillog::handed_over(name, &address.to_string());
     let adopted = listener.try_clone().and_then(|own| {
         own.set_nonblocking(true)?;
         TcpListener::from_std(own)
@@ -109,14 +134,23 @@ impl Bound {
         network.chain(self.1.as_ref().map(LocalDoor::name)).collect()
     }
 
-    /// Listens on the Unix socket `path` as well. Where that cannot be the daemon serves without it: the IDS uses TCP,
-    /// and so does the sendmail command then.
+    /// Listens on a Unix socket as well: the one in `handed`, else `path`. Where that cannot be the daemon serves
+    /// without it: the IDS uses TCP, and so does the sendmail command then.
     #[must_use]
-    pub fn and_socket(mut self, path: Option<&Path>) -> Self {
-        let Some(path) = path else { return self };
-        match LocalDoor::open(path) {
-            Ok(door) => self.1 = Some(door),
-            Err(error) => maillog::not_listening(&path.display().to_string(), &error.to_string()),
+    pub fn and_socket(mut self, handed: &HandedOver, path: Option<&Path>) -> Self {
+        let (name, opened) = match (&handed.local, path) {
+            (Some((listener, name)), _) => (name.clone(), LocalDoor::adopt(listener)),
+            (None, Some(path)) => (path.display().to_string(), LocalDoor::open(path)),
+            (None, None) => return self,
+        };
+        match opened {
+            Ok(door) => {
+                if handed.local.is_some() {
+                    maillog::handed_over(&name, &door.name());
+                }
+                self.1 = Some(door);
+            }
+            Err(error) => maillog::not_listening(&name, &error.to_string()),
         }
         self
     }

@@ -123,6 +123,20 @@ impl Capture {
     }
 }
 
+/// Nothing the client sent stands in an outer header: neither its fields (`Bcc:` injected by a rule's text) nor log text
+/// that stands where headers do (an sms alert without a blank line).
+#[track_caller]
+fn assert_outside_is_ours(message: &[u8], name: &str) {
+    let text = String::from_utf8_lossy(message);
+    let headers = text.split("\r\n\r\n").next().expect("headers");
+    let fields: Vec<&str> = headers.split("\r\n").filter(|line| !line.starts_with(' ')).collect();
+    let names: Vec<&str> = fields.iter().map(|field| field.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(names, ["From", "To", "Date", "Message-ID", "Subject", "MIME-Version", "Content-Type"], "{name}");
+    assert_eq!(fields[..2], ["From: ossec@example.org", "To: admin@example.org"], "{name}");
+    assert_eq!(fields[4], "Subject: [...]", "{name}");
+    assert!(fields[6].starts_with("Content-Type: multipart/encrypted;"), "{name}");
+}
+
 #[test]
 fn every_recorded_alert_arrives_whole_and_once_at_once_and_paced_like_ossec() {
     println!("{:28} {:>12} {:>7}  {:>12} {:>7}", "capture", "at once", "copies", "like OSSEC", "copies");
@@ -134,6 +148,7 @@ fn every_recorded_alert_arrives_whole_and_once_at_once_and_paced_like_ossec() {
             let daemon = setup.start();
             replay(&daemon.address, &capture, pacing);
             let taken = relay_host.taken(1);
+            assert_outside_is_ours(&taken[0].message, &capture.name);
             capture.assert_whole(&open(&taken[0].message, &setup.recipients[0].1, &setup.path("state/signer.asc")));
             eventually("an empty spool", || setup.spooled("queue").is_empty().then_some(()));
             assert_eq!(daemon.status()["counts"]["accepted"], 1, "{}", capture.name);

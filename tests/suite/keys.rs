@@ -136,6 +136,7 @@ fn when_nobody_can_be_sealed_to_the_banner_is_421_and_status_says_broken() {
     let daemon = setup.start();
     let (_, banner) = Client::connect(&daemon.address);
     assert!(banner.starts_with("421 "), "{banner}");
+    crate::support::client::assert_refusal(&banner);
     assert_eq!(daemon.status()["state"], "broken");
     assert_eq!(setup.run(&["status"]).status.code(), Some(69));
 }

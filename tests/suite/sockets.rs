@@ -29,6 +29,7 @@ impl Activated {
         });
         let mut keeper = command
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/activate.py"))
+            .arg(setup.path("handed.sock"))
             .args([
                 env!("CARGO_BIN_EXE_sealrelay").as_ref(),
                 "--config".as_ref(),
@@ -86,6 +87,14 @@ fn restarts_in_the_middle_of_a_stream_of_clients_refuse_nobody_and_lose_nothing(
     }
     senders.into_iter().for_each(|sender| sender.join().expect("nobody was refused"));
     assert_eq!(relay_host.taken(45).len(), 45);
+    // Names and kinds: the TCP socket is for mail, the Unix socket for the sendmail command, and it stays.
+    let log = setup.log();
+    assert!(log.contains("taking over the socket smtp, which listens on 127.0.0.1:"), "{log}");
+    assert!(log.contains("taking over the socket sendmail, which listens on "), "{log}");
+    let mut local = std::os::unix::net::UnixStream::connect(setup.path("handed.sock")).expect("still there");
+    let mut banner = [0; 3];
+    local.read_exact(&mut banner).expect("a banner");
+    assert_eq!(&banner, b"220");
 }
 
 #[test]
@@ -111,6 +120,7 @@ fn a_daemon_that_cannot_start_tells_who_waits_at_its_sockets() {
         }
     });
     assert!(banner.starts_with("421 "), "{banner}");
+    crate::support::client::assert_refusal(&banner);
 }
 
 #[test]
@@ -181,7 +191,9 @@ fn allow_users_takes_connections_of_the_named_users_only_in_both_families() {
         let daemon = setup.start();
         // Debian's users daemon and bin.
         assert!(banner_for("1", &daemon.address).starts_with("220 "), "{listen}");
-        assert!(banner_for("2", &daemon.address).starts_with("554 "), "{listen}");
+        let refusal = banner_for("2", &daemon.address);
+        assert!(refusal.starts_with("554 "), "{listen}: {refusal}");
+        crate::support::client::assert_refusal(&refusal);
         assert!(banner_for("0", &daemon.address).starts_with("554 "), "{listen}: root is not on the list");
     }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stands in for systemd's socket activation: activate.py PROGRAM ARGUMENT...
+"""Stands in for systemd's socket activation: activate.py SOCKET PROGRAM ARGUMENT...
 
-Binds 127.0.0.1 on a free port, keeps the socket, and starts PROGRAM with it by systemd's protocol (LISTEN_FDS). Prints
-the port, then the exit status of each run. A line on standard input restarts the program (SIGTERM, wait, start); the
+Binds 127.0.0.1 on a free port and the Unix socket SOCKET, keeps both, and starts PROGRAM with them by systemd's protocol
+(LISTEN_FDS, LISTEN_FDNAMES). Prints the port, then the exit status of each run. A line on standard input restarts the program (SIGTERM, wait, start); the
 end of standard input ends it.
 """
 import os
@@ -11,15 +11,16 @@ import socket
 import sys
 
 
-def start(listener):
+def start(*listeners):
     pid = os.fork()
     if pid:
         return pid
-    if listener.fileno() != 3:
-        os.dup2(listener.fileno(), 3)
-    os.set_inheritable(3, True)
-    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="smtp")
-    os.execv(sys.argv[1], sys.argv[1:])
+    # Out of the way first, so that no copy lands on an original.
+    copies = [os.dup2(listener.fileno(), 100 + nth) for nth, listener in enumerate(listeners)]
+    for nth, copy in enumerate(copies):
+        os.dup2(copy, 3 + nth, inheritable=True)
+    os.environ.update(LISTEN_FDS=str(len(copies)), LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="smtp:sendmail")
+    os.execv(sys.argv[2], sys.argv[2:])
 
 
 def stop(pid):
@@ -34,9 +35,12 @@ def stop(pid):
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
 listener.listen(512)
+local = socket.socket(socket.AF_UNIX)
+local.bind(sys.argv[1])
+local.listen(512)
 print(listener.getsockname()[1], flush=True)
-child = start(listener)
+child = start(listener, local)
 for _ in sys.stdin:
     stop(child)
-    child = start(listener)
+    child = start(listener, local)
 stop(child)
