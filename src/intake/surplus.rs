@@ -1,4 +1,4 @@
-//! What the octets say that follow a lone dot before we have answered (DESIGN.md 3, "Early dot").
+//! What the octets say that follow a lone dot before we have answered (see `smtp::data`, "Early dot").
 //!
 //! Guarantees: `QUIT` alone is no text; everything else is. An attacker who writes log lines controls these octets, but
 //! not that nothing follows them: behind its `QUIT` comes the rest of the alert, and that makes it text.

@@ -1,4 +1,4 @@
-//! A lone dot inside an alert (DESIGN.md 3, "Early dot"), sentence by sentence.
+//! A lone dot inside an alert (see `smtp::data`): what must not cut it, forge another, or lose a sloppy script's mail.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

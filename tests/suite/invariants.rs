@@ -1,4 +1,13 @@
-//! DESIGN.md section 1, one test or more for each invariant. Crashes are in `crashes`, hostile relay hosts in `delivery`.
+//! What must always hold, one test or more for each. Crashes are in `crashes`, hostile relay hosts in `delivery`.
+//!
+//! 1. 250 means durable.
+//! 2. No alert text on disk or in a log, ever, unsealed.
+//! 3. Nothing leaves in the clear.
+//! 4. A client can at most choose among configured recipients.
+//! 5. Nothing vanishes: a message leaves the spool on a relay host's final 250, or stays in `failed/`.
+//! 6. Trouble shows elsewhere than in mail.
+//! 7. Our own log lines never make the IDS mail about us.
+//! 8. A duplicate only where SMTP allows no other way, with the same Message-ID and number.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

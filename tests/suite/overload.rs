@@ -273,31 +273,31 @@ fn few_open_files_make_clients_wait_and_lose_no_alert() {
 }
 
 #[test]
-#[ignore = "issue 3, point 9: minutes; see the command on top"]
+#[ignore = "a long trial, minutes; see the command on top"]
 fn overload_of_a_thousand_silent_connections() {
     trial(Hostile::Silent, 1_000, 24, 64);
 }
 
 #[test]
-#[ignore = "issue 3, point 9: minutes; see the command on top"]
+#[ignore = "a long trial, minutes; see the command on top"]
 fn overload_of_a_thousand_trickling_connections() {
     trial(Hostile::Trickles, 1_000, 16, 64);
 }
 
 #[test]
-#[ignore = "issue 3, point 9: minutes; see the command on top"]
+#[ignore = "a long trial, minutes; see the command on top"]
 fn overload_of_a_thousand_connections_that_trickle_text() {
     trial(Hostile::TricklesText, 1_000, 16, 64);
 }
 
 #[test]
-#[ignore = "issue 3, point 9: minutes; see the command on top"]
+#[ignore = "a long trial, minutes; see the command on top"]
 fn overload_by_clients_that_stop_reading() {
     trial(Hostile::StopsReading, 100, 50, 64);
 }
 
 #[test]
-#[ignore = "issue 3, point 9: minutes; see the command on top"]
+#[ignore = "a long trial, minutes; see the command on top"]
 fn overload_by_a_gigabyte_without_a_line_end() {
     with_daemon("", |daemon, _| {
         let began = Instant::now();
