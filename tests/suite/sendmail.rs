@@ -13,7 +13,7 @@ use crate::support::daemon::{Daemon, MARKER, Setup};
 use crate::support::pki::Identity;
 use crate::support::reader::{Opened, open};
 use crate::support::relay_host::{RelayHost, Script};
-use crate::support::{eventually, have};
+use crate::support::{eventually, have, root};
 
 /// A daemon whose mails can be read at its relay host.
 struct Site {
@@ -109,10 +109,6 @@ fn paths(opened: &Opened) -> Vec<&str> {
 
 fn with_crlf(text: &str) -> Vec<u8> {
     text.replace('\n', "\r\n").into_bytes()
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 // ---- the command
@@ -406,8 +402,7 @@ fn bs_carries_the_callers_own_smtp() {
 
 #[test]
 fn an_account_that_can_read_no_configuration_hands_in_mail_and_is_named() {
-    if !is_root() {
-        eprintln!("skipped: only root can be another account");
+    if !root() {
         return;
     }
     use std::os::unix::process::CommandExt;
@@ -630,7 +625,7 @@ fn crons_call_arrives_whole() {
 #[test]
 fn a_real_cron_job_mails_what_it_prints_from_where_no_configuration_is() {
     // The folder of unpacked programs has both; cron itself is not on PATH, where it would be this machine's.
-    if !have("mail.mailutils") || !is_root() {
+    if !have("mail.mailutils") || !root() {
         return;
     }
     // cron sees a root of its own: there is no configuration in it, and the daemon's socket at its usual place.

@@ -29,10 +29,21 @@ pub fn eventually<T>(wanted: &str, mut what: impl FnMut() -> Option<T>) -> T {
 pub fn have(program: &str) -> bool {
     let there = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+    met(there, &format!("{program}, which tests/run.sh brings"))
+}
+
+/// Whether a test that needs to be root may go on.
+pub fn root() -> bool {
+    met(rustix::process::geteuid().is_root(), "root")
+}
+
+/// Whether what a test needs is there; in CI a skipped test is a failing one.
+#[track_caller]
+pub fn met(there: bool, need: &str) -> bool {
     let required = std::env::var_os("TESTS_REQUIRE_PEERS").is_some();
-    assert!(there || !required, "{program} is needed: run tests/run.sh");
+    assert!(there || !required, "this test needs {need}");
     if !there {
-        eprintln!("skipped: {program} is not there; tests/run.sh brings it");
+        eprintln!("skipped: this test needs {need}");
     }
     there
 }
