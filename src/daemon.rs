@@ -186,7 +186,7 @@ impl Running {
         let state = |error| StartError::State(config.state.clone(), error);
         make_private(&config.state).map_err(state)?;
         make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
-        let tls = Tls::new(TrustStore::load(&config.relay.trust)?);
+        let tls = Tls::new(TrustStore::load(&config.relays[0].trust)?);
         let signer = Signer::open(&config.state, &config.sender.address)?;
         let sealer = Sealer::open(config, signer, SystemTime::now())?;
         let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
@@ -204,7 +204,7 @@ impl Running {
     /// Says once what is in force.
     fn announce(&self, config: &Config, listening: &[String]) {
         let to: Vec<&str> = config.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
-        let relay = &config.relay;
+        let relay = &config.relays[0];
         maillog::started(
             env!("CARGO_PKG_VERSION"),
             &format!(
@@ -286,13 +286,13 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// Settings that work and should be changed.
 fn advice(config: &Config) -> Vec<String> {
     let mut advice = Vec::new();
-    if let Trust::Pins(pins) = &config.relay.trust {
+    if let Trust::Pins(pins) = &config.relays[0].trust {
         let sha1 = pins.iter().filter(|pin| matches!(pin, TlsPin::Sha1(_)));
         advice.extend(sha1.map(|pin| {
             format!("relay.pins: {pin} rests on SHA-1; `sealrelay check` prints the sha256: pin to put instead")
         }));
     }
-    if config.relay.login.is_none() {
+    if config.relays[0].login.is_none() {
         advice.push("relay.username is not set: the relay host gets mail without a login".to_owned());
     }
     if swap_is_possible() {

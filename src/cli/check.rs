@@ -20,9 +20,10 @@ pub struct Arguments {
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
     let config = load(file)?;
-    let store = TrustStore::load(&config.relay.trust).map_err(|error| Failure::new(&error, error.hint(), EX_CONFIG))?;
+    let store =
+        TrustStore::load(&config.relays[0].trust).map_err(|error| Failure::new(&error, error.hint(), EX_CONFIG))?;
     let login = if arguments.login { Login::Try } else { Login::Skip };
-    let report = runtime()?.block_on(check::check(&config.relay, store, login, config.listen.message_size));
+    let report = runtime()?.block_on(check::check(&config.relays[0], store, login, config.listen.message_size));
     if arguments.json {
         say_json(&report)?
     } else {

@@ -16,13 +16,13 @@ pub enum Command {
 pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
     let Command::Check = command;
     let config = load(file)?;
-    TrustStore::load(&config.relay.trust).map_err(|error| Failure::new(&error, error.hint(), EX_CONFIG))?;
+    TrustStore::load(&config.relays[0].trust).map_err(|error| Failure::new(&error, error.hint(), EX_CONFIG))?;
     seal::lint(&config, SystemTime::now()).map_err(|error| Failure::new(&error, error.hint(), EX_CONFIG))?;
     say(format!("{}: well", config.file.display()));
     for recipient in &config.recipients {
         let default = if recipient.default { ", default" } else { "" };
         say(format!("  recipient {} ({} certificate(s){default})", recipient.address, recipient.fingerprints.len()));
     }
-    say(format!("  relay host {}:{}", config.relay.host, config.relay.port));
+    say(format!("  relay host {}:{}", config.relays[0].host, config.relays[0].port));
     Ok(0)
 }

@@ -8,6 +8,7 @@ mod doors;
 mod fingerprint;
 mod load;
 mod raw;
+mod relay;
 mod secret;
 mod validate;
 
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
+pub use relay::{Login, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError};
 
 use crate::envelope::Address;
@@ -35,8 +37,8 @@ pub struct Config {
     pub sender: Sender,
     /// Who gets alerts; at least one, at least one of them default.
     pub recipients: Vec<Recipient>,
-    /// The relay host.
-    pub relay: Relay,
+    /// The relay hosts, in the order they are tried; at least one.
+    pub relays: Vec<Relay>,
     /// The spool's directory.
     pub spool: PathBuf,
     /// How long a message is offered before it moves to `failed/`.
@@ -111,56 +113,6 @@ pub enum OnExpired {
     SealAndWarn,
     /// Send the fixed notice instead.
     Notice,
-}
-
-/// `[[relay]]`
-#[derive(Debug, Clone)]
-pub struct Relay {
-    /// The name that is connected to and verified.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// When TLS begins.
-    pub tls: TlsMode,
-    /// The login; `None` for a relay host that asks for none.
-    pub login: Option<Login>,
-    /// What makes the relay host the right one.
-    pub trust: Trust,
-    /// EHLO's argument.
-    pub ehlo: String,
-    /// Sessions at once.
-    pub connections: usize,
-    /// How long the relay host may take for a reply; five times that for the last one.
-    pub timeout: Duration,
-}
-
-/// When TLS begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsMode {
-    /// After STARTTLS (RFC 3207).
-    Starttls,
-    /// At once (RFC 8314).
-    Implicit,
-}
-
-/// A login at a relay host.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// Who.
-    pub username: String,
-    /// The password.
-    pub password: Secret,
-}
-
-/// What makes a relay host the right one; exactly one of these.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
-    /// The system's roots.
-    System,
-    /// The certificates of this file and nothing else.
-    CaFile(PathBuf),
-    /// The server's own certificate or key.
-    Pins(Vec<TlsPin>),
 }
 
 /// The lowest level that is logged.

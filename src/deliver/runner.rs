@@ -70,9 +70,9 @@ impl Drop for Claim<'_> {
 impl Deliver {
     /// For `config`'s relay host, from `spool`.
     pub fn new(config: &Config, tls: Tls, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
-        let health = Health::new(format!("{}:{}", config.relay.host, config.relay.port));
+        let health = Health::new(format!("{}:{}", config.relays[0].host, config.relays[0].port));
         Self {
-            relay: config.relay.clone(),
+            relay: config.relays[0].clone(),
             lifetime: config.lifetime,
             tls,
             spool,

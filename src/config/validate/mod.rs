@@ -1,20 +1,16 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
-use std::collections::HashSet;
+mod recipient;
+mod relay;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::raw::{
-    OneOrMore, RawConfig, RawControl, RawFormat, RawLevel, RawListen, RawOnExpired, RawRecipient, RawRelay, RawSeipd,
-    RawSender, RawTls,
-};
-use super::{
-    Config, ConfigError, Level, Listen, Login, OnExpired, OpenPgpFingerprint, Origin, Recipient, Relay, Secret, Sender,
-    TlsMode, TlsPin, Trust,
-};
+use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawSender};
+use super::{Config, ConfigError, Level, Listen, Relay, Sender};
 use crate::envelope::{Address, AddressError};
 
 /// Turns raw sections into validated ones; knows the file for messages and for relative paths.
@@ -34,14 +30,14 @@ impl<'a> Validator<'a> {
     /// # Errors
     /// Whatever is missing, not usable, or contradicts something else.
     pub fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
-        let relay = self.relay(raw.relay)?;
+        let relays = self.relays(raw.relay)?;
         let control = self.control(raw.control);
         Ok(Config {
             file: self.file.to_owned(),
             listen: self.listen(raw.listen, &control)?,
-            sender: self.sender(raw.sender, &relay)?,
+            sender: self.sender(raw.sender, &relays)?,
             recipients: self.recipients(raw.recipient)?,
-            relay,
+            relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
@@ -117,8 +113,8 @@ impl<'a> Validator<'a> {
         }
     }
 
-    fn sender(&self, raw: RawSender, relay: &Relay) -> Result<Sender, ConfigError> {
-        let login = relay.login.as_ref().map(|login| login.username.clone());
+    fn sender(&self, raw: RawSender, relays: &[Relay]) -> Result<Sender, ConfigError> {
+        let login = relays[0].login.as_ref().map(|login| login.username.clone());
         let address = match (raw.address, login) {
             (Some(text), _) => self.address("sender.address", &text)?,
             (None, Some(login)) if login.parse::<Address>().is_ok() => self.address("relay.username", &login)?,
@@ -137,167 +133,6 @@ impl<'a> Validator<'a> {
         }
         let envelope = raw.envelope.map(|text| self.address("sender.envelope", &text)).transpose()?;
         Ok(Sender { envelope: envelope.unwrap_or_else(|| address.clone()), address, subject })
-    }
-
-    fn recipients(&self, raw: Vec<RawRecipient>) -> Result<Vec<Recipient>, ConfigError> {
-        let single = raw.len() == 1;
-        let recipients =
-            raw.into_iter().map(|entry| self.recipient(entry, single)).collect::<Result<Vec<_>, ConfigError>>()?;
-        let mut seen = HashSet::new();
-        if let Some(twice) = recipients.iter().find(|r| !seen.insert(r.address.as_str().to_ascii_lowercase())) {
-            return Err(self.wrong(
-                "recipient.address",
-                format!("{} stands in two entries", twice.address),
-                "Give one entry all its certificates and all that it accepts.",
-            ));
-        }
-        if recipients.is_empty() {
-            let hint = "Add a [[recipient]] with address, certificate and fingerprint.";
-            return Err(self.wrong("recipient", "nobody gets the alerts", hint));
-        }
-        if !recipients.iter().any(|recipient| recipient.default) {
-            let what = "no entry is the default one";
-            return Err(self.wrong(
-                "recipient.default",
-                what,
-                "Set default = true on who gets what nobody else claims.",
-            ));
-        }
-        Ok(recipients)
-    }
-
-    fn recipient(&self, raw: RawRecipient, single: bool) -> Result<Recipient, ConfigError> {
-        let address = self.address("recipient.address", &self.present("recipient.address", raw.address)?)?;
-        let of_this = |key: &str| format!("recipient {address}: {key}");
-        let certificates = self.present(&of_this("certificate"), raw.certificate)?.into_vec();
-        let texts = self.present(&of_this("fingerprint"), raw.fingerprint)?.into_vec();
-        let fingerprints = texts
-            .iter()
-            .map(|text| {
-                text.parse::<OpenPgpFingerprint>()
-                    .map_err(|error| self.wrong(of_this("fingerprint"), error.to_string(), error.hint()))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if certificates.is_empty() || fingerprints.is_empty() {
-            let hint = "Name at least one certificate file and one full fingerprint.";
-            return Err(self.wrong(of_this("certificate"), "an empty list", hint));
-        }
-        let accept = raw.accept.unwrap_or_default();
-        let claims = accept
-            .into_iter()
-            .map(|table| self.present(&of_this("accept"), table.recipient))
-            .collect::<Result<Vec<_>, _>>()?;
-        let _only_pgp_mime_exists = raw.format.unwrap_or(RawFormat::PgpMime);
-        Ok(Recipient {
-            // Without `accept`, an entry claims mail to its own address.
-            claims: if claims.is_empty() { vec![address.to_string()] } else { claims },
-            certificates: certificates.iter().map(|name| self.path(name)).collect(),
-            fingerprints,
-            default: raw.default.unwrap_or(single),
-            on_expired: match raw.on_expired {
-                Some(RawOnExpired::Notice) => OnExpired::Notice,
-                Some(RawOnExpired::SealAndWarn) | None => OnExpired::SealAndWarn,
-            },
-            seipd_v2: raw.seipd == Some(RawSeipd::V2),
-            address,
-        })
-    }
-
-    fn relay(&self, mut raw: Vec<RawRelay>) -> Result<Relay, ConfigError> {
-        if raw.len() > 1 {
-            return Err(self.wrong(
-                "relay",
-                "more than one [[relay]] is not taken yet",
-                "Keep the first and remove the others.",
-            ));
-        }
-        let Some(raw) = raw.pop() else {
-            return Err(self.wrong("relay", "there is no relay host", "Add a [[relay]] with host, port and login."));
-        };
-        let host = self.present("relay.host", raw.host)?;
-        if host.is_empty() || !host.bytes().all(|octet| octet.is_ascii_graphic()) || host.contains(['/', '@', '[']) {
-            let what = format!("{host:?} is no host name");
-            return Err(self.wrong("relay.host", what, "Write the name or address alone; the port has its own key."));
-        }
-        let tls = match raw.tls {
-            Some(RawTls::Implicit) => TlsMode::Implicit,
-            Some(RawTls::Starttls) => TlsMode::Starttls,
-            // RFC 8314: 465 is the port on which TLS begins at once.
-            None if raw.port == Some(465) => TlsMode::Implicit,
-            None => TlsMode::Starttls,
-        };
-        let login = self.login(raw.username, raw.password_file)?;
-        Ok(Relay {
-            trust: self.trust(raw.ca_file, raw.pins)?,
-            port: raw.port.unwrap_or(if tls == TlsMode::Implicit { 465 } else { 587 }),
-            tls,
-            login,
-            ehlo: self.ehlo(raw.ehlo)?,
-            timeout: self.duration("relay.timeout", raw.timeout, "2m", 1..=600)?,
-            connections: self.within("relay.connections", raw.connections.unwrap_or(4), 1..=20)?,
-            host,
-        })
-    }
-
-    fn ehlo(&self, raw: Option<String>) -> Result<String, ConfigError> {
-        let ehlo = raw.unwrap_or_else(|| "[127.0.0.1]".to_owned());
-        let fits = !ehlo.is_empty() && ehlo.len() <= 255 && ehlo.bytes().all(|octet| octet.is_ascii_graphic());
-        if fits {
-            return Ok(ehlo);
-        }
-        Err(self.wrong("relay.ehlo", format!("{ehlo:?} is no host name"), "Write a name, or remove the key."))
-    }
-
-    fn login(&self, username: Option<String>, file: Option<String>) -> Result<Option<Login>, ConfigError> {
-        match (username, file) {
-            (None, None) => Ok(None),
-            (Some(username), Some(file)) if !username.contains(['\0', '\r', '\n']) => {
-                Ok(Some(Login { username, password: self.password(&file)? }))
-            }
-            (Some(_), Some(_)) => Err(self.wrong("relay.username", "holds a control character", "Write it again.")),
-            (Some(_), None) => {
-                let hint = "Write the password into a file of mode 0400 and name it.";
-                Err(self.wrong("relay.password_file", "missing, though there is a username", hint))
-            }
-            (None, Some(_)) => {
-                Err(self.wrong("relay.username", "missing, though there is a password_file", "Set the login."))
-            }
-        }
-    }
-
-    /// A systemd credential of that name wins over the file.
-    fn password(&self, name: &str) -> Result<Secret, ConfigError> {
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .filter(|_| !name.contains('/'))
-            .map(|directory| Path::new(&directory).join(name))
-            .filter(|path| path.exists());
-        Ok(match credential {
-            Some(path) => Secret::read(&path, Origin::Credential)?,
-            None => Secret::read(&self.path(name), Origin::File)?,
-        })
-    }
-
-    fn trust(&self, ca_file: Option<String>, pins: Option<OneOrMore>) -> Result<Trust, ConfigError> {
-        match (ca_file, pins.map(OneOrMore::into_vec)) {
-            (None, None) => Ok(Trust::System),
-            (Some(file), None) => Ok(Trust::CaFile(self.path(&file))),
-            (None, Some(texts)) if !texts.is_empty() => {
-                let pins = texts.iter().map(|text| {
-                    text.parse::<TlsPin>().map_err(|error| self.wrong("relay.pins", error.to_string(), error.hint()))
-                });
-                Ok(Trust::Pins(pins.collect::<Result<_, _>>()?))
-            }
-            (None, Some(_)) => Err(self.wrong(
-                "relay.pins",
-                "an empty list",
-                "Name a pin, or remove the key to trust the system's roots.",
-            )),
-            (Some(_), Some(_)) => Err(self.wrong(
-                "relay.pins",
-                "ca_file and pins are both set",
-                "Keep one: pins trust only those certificates, ca_file only that authority.",
-            )),
-        }
     }
 
     fn present<T>(&self, key: &str, value: Option<T>) -> Result<T, ConfigError> {

@@ -1,0 +1,73 @@
+//! `[[recipient]]`.
+
+use std::collections::HashSet;
+
+use super::Validator;
+use crate::config::raw::{RawFormat, RawOnExpired, RawRecipient, RawSeipd};
+use crate::config::{ConfigError, OnExpired, OpenPgpFingerprint, Recipient};
+
+impl Validator<'_> {
+    pub(super) fn recipients(&self, raw: Vec<RawRecipient>) -> Result<Vec<Recipient>, ConfigError> {
+        let single = raw.len() == 1;
+        let recipients =
+            raw.into_iter().map(|entry| self.recipient(entry, single)).collect::<Result<Vec<_>, ConfigError>>()?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = recipients.iter().find(|r| !seen.insert(r.address.as_str().to_ascii_lowercase())) {
+            return Err(self.wrong(
+                "recipient.address",
+                format!("{} stands in two entries", twice.address),
+                "Give one entry all its certificates and all that it accepts.",
+            ));
+        }
+        if recipients.is_empty() {
+            let hint = "Add a [[recipient]] with address, certificate and fingerprint.";
+            return Err(self.wrong("recipient", "nobody gets the alerts", hint));
+        }
+        if !recipients.iter().any(|recipient| recipient.default) {
+            let what = "no entry is the default one";
+            return Err(self.wrong(
+                "recipient.default",
+                what,
+                "Set default = true on who gets what nobody else claims.",
+            ));
+        }
+        Ok(recipients)
+    }
+
+    fn recipient(&self, raw: RawRecipient, single: bool) -> Result<Recipient, ConfigError> {
+        let address = self.address("recipient.address", &self.present("recipient.address", raw.address)?)?;
+        let of_this = |key: &str| format!("recipient {address}: {key}");
+        let certificates = self.present(&of_this("certificate"), raw.certificate)?.into_vec();
+        let texts = self.present(&of_this("fingerprint"), raw.fingerprint)?.into_vec();
+        let fingerprints = texts
+            .iter()
+            .map(|text| {
+                text.parse::<OpenPgpFingerprint>()
+                    .map_err(|error| self.wrong(of_this("fingerprint"), error.to_string(), error.hint()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if certificates.is_empty() || fingerprints.is_empty() {
+            let hint = "Name at least one certificate file and one full fingerprint.";
+            return Err(self.wrong(of_this("certificate"), "an empty list", hint));
+        }
+        let accept = raw.accept.unwrap_or_default();
+        let claims = accept
+            .into_iter()
+            .map(|table| self.present(&of_this("accept"), table.recipient))
+            .collect::<Result<Vec<_>, _>>()?;
+        let _only_pgp_mime_exists = raw.format.unwrap_or(RawFormat::PgpMime);
+        Ok(Recipient {
+            // Without `accept`, an entry claims mail to its own address.
+            claims: if claims.is_empty() { vec![address.to_string()] } else { claims },
+            certificates: certificates.iter().map(|name| self.path(name)).collect(),
+            fingerprints,
+            default: raw.default.unwrap_or(single),
+            on_expired: match raw.on_expired {
+                Some(RawOnExpired::Notice) => OnExpired::Notice,
+                Some(RawOnExpired::SealAndWarn) | None => OnExpired::SealAndWarn,
+            },
+            seipd_v2: raw.seipd == Some(RawSeipd::V2),
+            address,
+        })
+    }
+}
