@@ -19,7 +19,7 @@ use crate::deliver::Deliver;
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::pipeline::Pipeline;
-use crate::seal::{Sealer, Signer, SignerError, Unusable};
+use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
 use crate::status::{Counters, State, Status};
@@ -27,6 +27,9 @@ use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often the certificates' ends are looked at.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a queue command may hold the spool while the daemon starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -99,8 +102,8 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Trust(_) | Self::Certificate(_) => 78,
-            Self::Signer(SignerError::File { .. }) | Self::State(..) | Self::Control(..) => 73,
-            Self::Signer(_) => 78,
+            Self::Signer(error) => error.exit_code(),
+            Self::State(..) | Self::Control(..) => 73,
             Self::Spool(SpoolError::InUse(_)) => 75,
             Self::Spool(_) => 73,
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
@@ -148,11 +151,13 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
-    let spool = Arc::clone(&running.spool);
+    let (spool, pipeline) = (Arc::clone(&running.spool), Arc::clone(&running.pipeline));
     let answer: control::Answer = Arc::new(move |request| running.answer(request, &listening));
     let control = tokio::spawn(control::serve(control, answer, shutdown));
+    let mut minutely = tokio::time::interval(EXPIRY_INTERVAL);
     let name = loop {
         tokio::select! {
+            _ = minutely.tick() => pipeline.announce_expiries(),
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             // Neither ends before it is told to. Without one of them we would only look alive: whoever started us
@@ -187,8 +192,9 @@ impl Running {
         make_private(&config.state).map_err(state)?;
         make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
         let tls = Tls::new(TrustStore::load(&config.relays[0].trust)?);
-        let signer = Signer::open(&config.state, &config.sender.address)?;
-        let sealer = Sealer::open(config, signer, SystemTime::now())?;
+        let now = SystemTime::now();
+        let signers = Signers::open(&config.state, &config.sender.address, now)?;
+        let sealer = Sealer::open(config, signers, now)?;
         let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
         Ok(Self {

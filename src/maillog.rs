@@ -194,6 +194,13 @@ pub fn unsealable(recipient: &str, why: &str) {
     error!("to=<{recipient}>, sealing is not possible: {why}");
 }
 
+/// A recipient's certificate will expire, or has.
+pub fn expiring(recipient: &str, fingerprint: &str, day: &str, when: &str) {
+    warn!(
+        "to=<{recipient}>, the end of certificate {fingerprint} is {day}, {when}; its holder must extend it and export it again"
+    );
+}
+
 /// A relay host took a message for good.
 pub fn sent(id: &QueueId, to: &str, relay: &str, delay: f64, reply: &str) {
     info!("{id}: to=<{to}>, relay={relay}, delay={delay:.2}, dsn=2.0.0, status=sent ({})", cut(reply));

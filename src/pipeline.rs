@@ -92,6 +92,11 @@ impl Pipeline {
         self.sealer.warnings()
     }
 
+    /// Says in the log which certificates will expire.
+    pub fn announce_expiries(&self) {
+        self.sealer.announce_expiries();
+    }
+
     /// The fingerprint of the key that signs.
     pub fn signer(&self) -> String {
         self.sealer.signer()
