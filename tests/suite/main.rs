@@ -11,6 +11,7 @@ mod end_of_data;
 mod examples;
 mod intake;
 mod invariants;
+mod key_lint;
 mod keys;
 mod overload;
 mod peers;

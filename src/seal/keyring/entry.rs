@@ -24,7 +24,7 @@ pub struct Entry {
     /// When it was last usable.
     worked_at: SystemTime,
     /// Why the copy is used instead of the file.
-    file_trouble: Option<Unusable>,
+    pub file_trouble: Option<Unusable>,
     verdict: Mutex<Option<Verdict>>,
 }
 
@@ -111,7 +111,7 @@ impl Entry {
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let in_words = |trouble: &Unusable| format!("{trouble}. {}", trouble.hint());
         let broken = self.file_trouble.as_ref().map(|trouble| {
-            format!("{trouble}; the last usable copy of {} is used. {}", self.fingerprint, trouble.hint())
+            format!("{trouble}; for {} the last usable copy is used. {}", self.fingerprint, trouble.hint())
         });
         let of_verdict = match self.judged(now) {
             Err(unusable) => vec![in_words(&unusable)],

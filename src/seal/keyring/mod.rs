@@ -124,12 +124,10 @@ impl RecipientKeys {
 
     /// What an operator should know about these certificates at `now`.
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
-        let of_file = self.file_trouble.iter().map(|trouble| format!("{trouble}. {}", trouble.hint()));
-        let mut warnings: Vec<String> = of_file.collect();
-        warnings.extend(self.entries.iter().flat_map(|entry| entry.warnings(now)));
-        // A broken file is the trouble of each certificate that should be in it, and of itself.
-        warnings.dedup();
-        warnings
+        let told = self.entries.iter().any(|entry| entry.file_trouble.is_some());
+        let untold = self.file_trouble.iter().filter(|_| !told);
+        let of_file = untold.map(|trouble| format!("{trouble}. {}", trouble.hint()));
+        of_file.chain(self.entries.iter().flat_map(|entry| entry.warnings(now))).collect()
     }
 
     /// Which certificates hold until when at `now`; those that cannot be used and those without an end are left out.

@@ -1,6 +1,7 @@
 //! What the tests share: the daemon as a process, a scripted relay host with real TLS, a CA, a reader of sealed mail, a
 //! client.
 
+pub mod certificates;
 pub mod client;
 pub mod daemon;
 pub mod pki;
