@@ -14,6 +14,8 @@ mod invariants;
 mod keys;
 mod overload;
 mod peers;
+mod relays;
+mod reload;
 mod replies;
 mod sendmail;
 mod sockets;
