@@ -202,7 +202,7 @@ fn own_key(config: &Config, arguments: &Signer) -> Result<u8, Failure> {
     } else if let Some(backup) = &arguments.import {
         let fingerprint = signer::import(state, backup)?;
         say(format!("The relay's key is {fingerprint}."));
-        say("A relay that is running uses it after a restart. Remove the backup from this machine.");
+        say("A relay that is running uses it after `sealrelay config reload`. Remove the backup from this machine.");
     } else {
         show(&signer::show(state)?, arguments.json)?;
     }
@@ -224,7 +224,7 @@ fn show(shown: &Shown, json: bool) -> Result<(), Failure> {
     say(format!("Fingerprint: {}\n\n{}", shown.fingerprint, shown.certificate.trim_end()));
     if let Some(next) = &shown.next {
         let when = next.from.map_or_else(
-            || "30 days after the relay is restarted, which it was not yet".to_owned(),
+            || "30 days after the next start or reload of the relay".to_owned(),
             |at| format!("on {}", seal::day(at)),
         );
         say(format!("\nThe next key takes over {when}: {}\n\n{}", next.fingerprint, next.certificate.trim_end()));

@@ -1,7 +1,7 @@
 //! What an operator does with the relay's key: look at it, rotate it, take it over a reinstall.
 //!
 //! Guarantees: no key is ever overwritten by another one here; what is written is readable by its owner only. The daemon
-//! may be running meanwhile: it reads keys at its start, and files are replaced as a whole.
+//! may be running meanwhile: it reads keys at start and reload, and files are replaced as a whole.
 
 use std::fs;
 use std::io::Write;
