@@ -11,6 +11,7 @@ use sequoia_openpgp::serialize::SerializeInto;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::clock::Clock;
 use super::relay_host::{PASSWORD, USERNAME};
 use super::{PATIENCE, eventually};
 
@@ -154,6 +155,14 @@ impl Setup {
     pub fn start(&self) -> Daemon<'_> {
         self.configure();
         self.start_by(self.command(&["run"]))
+    }
+
+    /// Starts the daemon with a clock of its own.
+    pub fn start_by_clock(&self, clock: &Clock) -> Daemon<'_> {
+        self.configure();
+        let mut run = self.command(&["run"]);
+        clock.rule(&mut run);
+        self.start_by(run)
     }
 
     /// Starts the daemon with room for so many open files only. `prlimit` (util-linux) is on every Linux.

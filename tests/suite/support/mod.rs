@@ -3,6 +3,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod clock;
 pub mod daemon;
 pub mod pki;
 pub mod reader;

@@ -1,0 +1,58 @@
+//! A clock that a test moves while the daemon runs, by libfaketime.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use super::certificates::DAY;
+use super::{have, met};
+
+/// How far the daemon's clock is ahead of ours.
+pub struct Clock {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+impl Clock {
+    /// A right clock, whose setting lies in `folder`; `None` where there is no libfaketime and need not be.
+    pub fn new(folder: &Path) -> Option<Self> {
+        if !have("faketime") {
+            return None;
+        }
+        let library = std::fs::read_dir("/usr/lib")
+            .expect("/usr/lib")
+            .flatten()
+            .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|library| library.exists());
+        if !met(library.is_some(), "libfaketime") {
+            return None;
+        }
+        let clock = Self { library: library?, file: folder.join("clock") };
+        clock.set(Duration::ZERO);
+        Some(clock)
+    }
+
+    /// Puts the clock ahead by so much, at once.
+    pub fn set(&self, ahead: Duration) {
+        // Renamed into place: the daemon reads it at any moment.
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, format!("+{}\n", ahead.as_secs())).expect("written");
+        std::fs::rename(&new, &self.file).expect("renamed");
+    }
+
+    /// The same in days; the time it is then.
+    pub fn set_days(&self, days: u32) -> SystemTime {
+        self.set(days * DAY);
+        SystemTime::now() + days * DAY
+    }
+
+    /// Makes `command` live by this clock. Its timers run on by the right one: only the date moves.
+    pub fn rule(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1");
+    }
+}
