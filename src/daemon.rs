@@ -244,6 +244,9 @@ impl Running {
     fn announce(&self, listening: &[String]) {
         maillog::started(env!("CARGO_PKG_VERSION"), &self.in_force());
         listening.iter().for_each(|address| maillog::listening(address));
+        if self.pipeline.signer_is_new() {
+            maillog::signer_made(&self.pipeline.signer());
+        }
         self.warnings().iter().for_each(|text| maillog::advice(text));
     }
 
@@ -316,6 +319,7 @@ impl Running {
             spool: self.spool.totals(),
             relays: self.deliver.status(),
             signer: self.pipeline.signer(),
+            certificates: self.pipeline.certificates(),
             warnings: Vec::new(),
         };
         status.judge(&self.counters, self.warnings(), !self.pipeline.can_seal());

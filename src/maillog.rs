@@ -204,6 +204,13 @@ pub fn unsealable(recipient: &str, why: &str) {
     error!("to=<{recipient}>, sealing is not possible: {why}");
 }
 
+/// The relay made itself a signing key: the state directory is new, or was lost.
+pub fn signer_made(fingerprint: &str) {
+    warn!(
+        "made the signing key {fingerprint}: the recipients need its public half, which `sealrelay keys signer` prints"
+    );
+}
+
 /// A recipient's certificate will expire, or has.
 pub fn expiring(recipient: &str, fingerprint: &str, day: &str, when: &str) {
     warn!(

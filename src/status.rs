@@ -127,6 +127,17 @@ pub struct RelayStatus {
     pub certificate_expires: Option<u64>,
 }
 
+/// Until when a recipient's certificate holds.
+#[derive(Serialize, Deserialize, Debug, Clone)]
+pub struct CertificateStatus {
+    /// The recipient's address.
+    pub recipient: String,
+    /// The certificate's full fingerprint.
+    pub fingerprint: String,
+    /// Seconds since 1970.
+    pub until: u64,
+}
+
 /// Well, or not.
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -164,6 +175,8 @@ pub struct Status {
     pub relays: Vec<RelayStatus>,
     /// The fingerprint of the key that signs.
     pub signer: String,
+    /// Recipients' certificates that have an end.
+    pub certificates: Vec<CertificateStatus>,
     /// What an operator should know, each with what to do.
     pub warnings: Vec<String>,
 }

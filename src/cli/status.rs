@@ -51,6 +51,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         spool: totals,
         relays: Vec::new(),
         signer: String::new(),
+        certificates: Vec::new(),
         warnings,
     }
 }

@@ -75,8 +75,12 @@ fn refused(root: &Path, folder: &Path, keys: &[(&str, Cert)]) -> (i32, String) {
     }
     private(&file("keys/admin-secret.asc"), &armored_secret(&keys[0].1));
     private(&file("sasl_password"), b"secret\n");
-    let prints: Vec<(String, String)> =
-        keys.iter().map(|(name, certificate)| (format!("{{{name}}}"), fingerprint(certificate))).collect();
+    let own = keys.iter().map(|(name, certificate)| (format!("{{{name}}}"), fingerprint(certificate)));
+    let subkeys = keys.iter().filter_map(|(name, certificate)| {
+        let subkey = certificate.keys().subkeys().last()?;
+        Some((format!("{{{name}-subkey}}"), subkey.key().fingerprint().to_hex()))
+    });
+    let prints: Vec<(String, String)> = own.chain(subkeys).collect();
     let text = fs::read_to_string(folder.join("sealrelay.toml")).expect("a configuration");
     let text = prints.iter().fold(text, |text, (name, print)| text.replace(name, print));
     private(&file("sealrelay.toml"), text.as_bytes());

@@ -13,6 +13,7 @@ use crate::support::certificates::{
     revoked, revoked_by, secret, sign_only, version_6, weak, with_expired_subkey, with_revoked_subkeys,
 };
 use crate::support::daemon::{Setup, program};
+use crate::support::have;
 use crate::support::pki::Authority;
 
 const ADDRESS: &str = "row@example.org";
@@ -252,4 +253,49 @@ fn keys_list_shows_every_configured_certificate_with_its_verdict() {
     assert_eq!(certificates[0]["certificate"]["encryption"][0]["algorithm"], "Curve25519");
     assert!(certificates[0]["certificate"]["until"].as_u64().is_some_and(|until| until > 1_790_000_000), "{json}");
     assert_eq!(certificates[1]["refusal"]["kind"], "expired");
+}
+
+#[test]
+fn what_is_advised_against_weak_signatures_and_expiry_works_in_gpg() {
+    if !have("gpg") {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let gpg = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("gpg");
+        command.env("GNUPGHOME", home.path()).args(["--batch", "--quiet", "--no-tty"]).args(arguments);
+        let output = command.output().expect("gpg runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        output.stdout
+    };
+    let old = ["--cert-digest-algo", "SHA1", "--allow-weak-digest-algos"];
+    let past = ["--faked-system-time", "20200101T000000"];
+    for (how, kind) in [(old.as_slice(), "weak-signature"), (past.as_slice(), "expired")] {
+        let address = format!("{kind}@example.org");
+        let parameters = home.path().join("parameters");
+        let text = format!(
+            "%no-protection\nKey-Type: RSA\nKey-Length: 2048\nKey-Usage: sign\nSubkey-Type: RSA\nSubkey-Length: 2048\n\
+             Subkey-Usage: encrypt\nName-Email: {address}\nExpire-Date: 1y\n%commit\n"
+        );
+        std::fs::write(&parameters, text).expect("written");
+        gpg(&[how, &["--generate-key", parameters.to_str().expect("a path")]].concat());
+        let listed = String::from_utf8_lossy(&gpg(&["--with-colons", "--list-keys", &address])).into_owned();
+        let print = listed.lines().find(|line| line.starts_with("fpr:")).and_then(|line| line.split(':').nth(9));
+        let print = print.expect("a fingerprint").to_owned();
+        let linted = || {
+            let setup = setup(Some(&gpg(&["--export", &print])), 0o600, &print);
+            let output = lint(&setup, &print, &["--json"]);
+            let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            json["verdict"]["refusal"].clone()
+        };
+        let refusal = linted();
+        assert_eq!(refusal["kind"], kind, "{refusal}");
+        // The commands in the hint, as they stand there.
+        let hint = refusal["hint"].as_str().expect("a hint").replace('\'', "");
+        for command in hint.split('`').skip(1).step_by(2) {
+            gpg(&command.split(' ').skip(1).collect::<Vec<_>>());
+        }
+        assert_eq!(linted(), Value::Null, "{hint}");
+    }
+    let _ = std::process::Command::new("gpgconf").env("GNUPGHOME", home.path()).args(["--kill", "all"]).status();
 }

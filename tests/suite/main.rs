@@ -17,6 +17,7 @@ mod keys;
 mod memory;
 mod overload;
 mod peers;
+mod recipients;
 mod relays;
 mod reload;
 mod replies;

@@ -65,12 +65,10 @@ pub fn judge(certificate: &Cert, fingerprint: &OpenPgpFingerprint, now: SystemTi
     // Of expired ones the last: those before it were replaced, and their secret keys may be gone.
     let of_these =
         if alive.is_empty() { able.iter().filter(|subkey| ends(subkey) == subkeys_end).collect() } else { alive };
+    let (fingerprint, subkey) = (fingerprint.clone(), of_these[0].key().fingerprint().to_hex());
     let expired = match (valid.primary_key().alive(), primary_end, subkeys_end) {
-        (Err(_), Some(end), _) => Some(Unusable::Expired(fingerprint.clone(), day(end))),
-        (_, _, Some(end)) if end <= now => {
-            let subkey = of_these[0].key().fingerprint().to_hex();
-            Some(Unusable::SubkeysExpired(fingerprint.clone(), subkey, day(end)))
-        }
+        (Err(_), Some(end), _) => Some(Unusable::Expired { fingerprint, subkey, on: day(end) }),
+        (_, _, Some(end)) if end <= now => Some(Unusable::SubkeysExpired { fingerprint, subkey, on: day(end) }),
         _ => None,
     };
     Ok(Judged { keys: keys(of_these), until: earlier(primary_end, subkeys_end), expired, may_be_revoked })

@@ -50,11 +50,25 @@ pub enum Unusable {
     #[error("the certificate {0} is of the future: it was made on {1}")]
     NotYetValid(OpenPgpFingerprint, String),
     /// Its time is over.
-    #[error("the certificate {0} expired on {1}")]
-    Expired(OpenPgpFingerprint, String),
+    #[error("the certificate {fingerprint} expired on {on}")]
+    Expired {
+        /// The certificate's.
+        fingerprint: OpenPgpFingerprint,
+        /// The subkey that would be encrypted to, which must be extended too.
+        subkey: String,
+        /// The day.
+        on: String,
+    },
     /// The time of whatever in it could be encrypted to is over.
-    #[error("the certificate {0} has no subkey left that can encrypt: {1} expired on {2}")]
-    SubkeysExpired(OpenPgpFingerprint, String, String),
+    #[error("the certificate {fingerprint} has no subkey left that can encrypt: {subkey} expired on {on}")]
+    SubkeysExpired {
+        /// The certificate's.
+        fingerprint: OpenPgpFingerprint,
+        /// The last one.
+        subkey: String,
+        /// The day.
+        on: String,
+    },
     /// It has no subkey for encryption.
     #[error("the certificate {0} has no subkey that can encrypt")]
     NoEncryptionSubkey(OpenPgpFingerprint),
@@ -94,16 +108,17 @@ impl Unusable {
                 "Ask its holder to add an encryption subkey and export it again.".to_owned()
             }
             Self::NotYetValid(..) => "Is this machine's clock right? `date` says; else wait until then.".to_owned(),
-            Self::Expired(fingerprint, _) => format!(
-                "Ask its holder to extend it (`gpg --quick-set-expire {fingerprint} 2y`, and again with '*' at the end for \
-                 the subkeys) and to export it again."
+            // gpg's '*' passes over subkeys that have expired: they must be named.
+            Self::Expired { fingerprint, subkey, .. } => format!(
+                "Ask its holder to extend it (`gpg --quick-set-expire {fingerprint} 2y` and \
+                 `gpg --quick-set-expire {fingerprint} 2y {subkey}`) and to export it again."
             ),
-            Self::SubkeysExpired(fingerprint, ..) => format!(
-                "Ask its holder to extend it (`gpg --quick-set-expire {fingerprint} 2y '*'`) and to export it again."
+            Self::SubkeysExpired { fingerprint, subkey, .. } => format!(
+                "Ask its holder to extend it (`gpg --quick-set-expire {fingerprint} 2y {subkey}`) and to export it again."
             ),
             Self::WeakSignature(fingerprint, _) => format!(
-                "Ask its holder to sign it anew (`gpg --cert-digest-algo SHA256 --quick-set-expire {fingerprint} 2y`, and \
-                 again with '*' at the end for the subkeys) and to export it again."
+                "Ask its holder to sign it anew (`gpg --cert-digest-algo SHA256 --quick-set-expire {fingerprint} 2y` and \
+                 `gpg --cert-digest-algo SHA256 --quick-set-expire {fingerprint} 2y '*'`) and to export it again."
             ),
             Self::WeakKey(..) | Self::Unsupported(..) => {
                 "Ask its holder for a new certificate: Curve25519, or RSA of 3072 bits or more.".to_owned()
@@ -124,8 +139,8 @@ impl Unusable {
             Self::Revoked(_) => "revoked",
             Self::SubkeysRevoked(..) => "subkeys-revoked",
             Self::NotYetValid(..) => "not-yet-valid",
-            Self::Expired(..) => "expired",
-            Self::SubkeysExpired(..) => "subkeys-expired",
+            Self::Expired { .. } => "expired",
+            Self::SubkeysExpired { .. } => "subkeys-expired",
             Self::NoEncryptionSubkey(_) => "no-encryption-subkey",
             Self::WeakSignature(..) => "weak-signature",
             Self::WeakKey(..) => "weak-key",
