@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::policy::StandardPolicy;
 
-use crate::support::certificates::{DAY, armored, fingerprint, of_age};
+use crate::support::certificates::{DAY, Weak, armored, fingerprint, of_age, weak_since};
 use crate::support::client::{alert, send};
 use crate::support::clock::Clock;
 use crate::support::daemon::{Daemon, MARKER, Setup};
 use crate::support::eventually;
-use crate::support::reader::open_at;
+use crate::support::reader::{encrypted_to, open_at};
 use crate::support::relay_host::{RelayHost, Taken};
 
 /// The fixed text of the stack this program replaces.
@@ -20,12 +20,12 @@ const NOTICE: &str = "Failed to encrypt OSSEC alert. Investigate the mailing con
 const SEALED: &str = "sealed@example.org";
 const TOLD: &str = "told@example.org";
 
-/// The recipients' certificates end in this many days.
+/// The recipients' certificates end in this many days, and half a day.
 const LEFT: u32 = 20;
 
 /// One recipient with the default policy, one that wants a notice, and both their certificates' ends.
 fn setup(relay_host: &RelayHost, authority: &str) -> Setup {
-    let ending = |address| of_age(address, 345 * DAY, 365 * DAY);
+    let ending = |address| of_age(address, 345 * DAY - DAY / 2, 365 * DAY);
     Setup::new(relay_host.port, authority).recipient_with(SEALED, ending(SEALED), "").recipient_with(
         TOLD,
         ending(TOLD),
@@ -72,7 +72,7 @@ fn a_certificate_that_expires_while_running_is_sealed_to_or_answered_by_a_notice
     accepted(&daemon, TOLD, "before");
     let before = &messages(&relay_host, SEALED, 1)[0];
     assert!(!open_at(&before.message, &sealed, &signer, SystemTime::now()).noticed().contains("expired"));
-    assert!(warnings(&daemon).contains("in 19 days"), "{}", warnings(&daemon));
+    assert!(warnings(&daemon).contains("in 20 days"), "{}", warnings(&daemon));
 
     // The day after the end, in the running daemon.
     let then = clock.set_days(LEFT + 1);
@@ -153,20 +153,20 @@ fn after_the_end_the_daemon_starts_whatever_became_of_the_file() {
 #[test]
 fn an_end_is_announced_once_at_each_stage_in_the_log_and_by_status() {
     let (relay_host, authority, _) = RelayHost::honest();
-    let certificate = of_age("late@example.org", 265 * DAY, 365 * DAY);
+    let certificate = of_age("late@example.org", 265 * DAY - DAY / 2, 365 * DAY);
     let print = fingerprint(&certificate);
     let setup = Setup::new(relay_host.port, &authority.pem).recipient_with("late@example.org", certificate, "");
     let Some(clock) = Clock::new(&setup.path("")) else { return };
     let announced = || setup.log().matches(&format!("the end of certificate {print} is")).count();
-    // 100 days are left today.
+    // A hundred days and a half are left today.
     for (days, count, says) in [
         (30, 0, None),
-        (41, 1, Some("in 58 days")),
-        (45, 1, Some("in 54 days")),
-        (71, 2, Some("in 28 days")),
-        (87, 3, Some("in 12 days")),
-        (94, 4, Some("in 5 days")),
-        (99, 5, Some("within a day")),
+        (41, 1, Some("in 59 days")),
+        (45, 1, Some("in 55 days")),
+        (71, 2, Some("in 29 days")),
+        (87, 3, Some("in 13 days")),
+        (94, 4, Some("in 6 days")),
+        (100, 5, Some("within a day")),
         (110, 6, Some("expired on")),
         (111, 6, Some("expired on")),
     ] {
@@ -179,4 +179,63 @@ fn an_end_is_announced_once_at_each_stage_in_the_log_and_by_status() {
         assert_eq!(daemon.terminate(), 0);
         assert_eq!(announced(), count, "after {days} days:\n{}", setup.log());
     }
+}
+
+#[test]
+fn a_certificate_that_only_a_newer_policy_refuses_counts_as_expired() {
+    // SHA-1 holds nothing together any more since 2023-02-01: today's version has known that from the start.
+    let day = |text: &str| humantime::parse_rfc3339(&format!("{text}T12:00:00Z")).expect("a day");
+    for (what, policy, address) in
+        [(Weak::UserId, "", SEALED), (Weak::SubkeyBinding, "", SEALED), (Weak::UserId, "on_expired = \"notice\"", TOLD)]
+    {
+        let (relay_host, authority, _) = RelayHost::honest();
+        let certificate = weak_since(address, what, day("2022-01-01"));
+        let setup = Setup::new(relay_host.port, &authority.pem);
+        // The default recipient's must not be of the future then either.
+        let admin =
+            of_age("admin@example.org", SystemTime::now().duration_since(day("2022-01-01")).expect("past"), 4000 * DAY);
+        setup.write("admin@example.org.asc", &armored(&admin));
+        let fresh = fingerprint(&setup.recipients[0].1);
+        let setup = setup.with_fingerprint(&fresh, &fingerprint(&admin));
+        let setup = setup.recipient_with(address, certificate.clone(), policy);
+        let Some(clock) = Clock::new(&setup.path("")) else { return };
+        clock.set_time(day("2023-01-15"));
+        let daemon = setup.start_by_clock(&clock);
+        let seal = |daemon: &Daemon<'_>, text: &str, nth: usize| {
+            accepted(daemon, address, text);
+            messages(&relay_host, address, nth + 1).remove(nth)
+        };
+        assert!(text(&seal(&daemon, "before", 0)).contains("multipart/encrypted"));
+        assert!(!warnings(&daemon).contains("forged"), "{}", warnings(&daemon));
+        // The day passes in the running daemon; then it starts anew.
+        clock.set_time(SystemTime::now());
+        let after = text(&seal(&daemon, "after", 1));
+        assert_eq!(after.contains("multipart/encrypted"), policy.is_empty(), "{after}");
+        assert_eq!(after.contains(NOTICE), !policy.is_empty());
+        assert!(warnings(&daemon).contains("signatures that can be forged"), "{}", warnings(&daemon));
+        assert_eq!(daemon.terminate(), 0);
+        let daemon = setup.start_by_clock(&clock);
+        if policy.is_empty() {
+            let restarted = seal(&daemon, "restarted", 2);
+            let subkey = certificate.keys().subkeys().next().expect("a subkey");
+            assert_eq!(encrypted_to(&restarted.message), [subkey.key().keyid().to_hex()]);
+        }
+        assert!(warnings(&daemon).contains("signatures that can be forged"), "{}", warnings(&daemon));
+        assert_eq!(daemon.terminate(), 0);
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_stops_no_alert() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let Some(clock) = Clock::new(&setup.path("")) else { return };
+    assert_eq!(setup.start_by_clock(&clock).terminate(), 0);
+    clock.set_time(SystemTime::UNIX_EPOCH + 20_000 * DAY);
+    let daemon = setup.start_by_clock(&clock);
+    accepted(&daemon, "admin@example.org", "long ago");
+    let taken = &messages(&relay_host, "admin@", 1)[0];
+    assert!(text(taken).contains("multipart/encrypted"), "{}", text(taken));
+    assert_eq!(encrypted_to(&taken.message).len(), 1);
+    assert_eq!(daemon.terminate(), 0);
 }

@@ -222,10 +222,10 @@ fn every_form_of_a_usable_certificate_is_taken_and_described() {
 fn a_revocation_by_somebody_else_and_a_near_end_are_warned_about_and_do_not_stop_anything() {
     let good = ordinary(ADDRESS);
     let doubtful = revoked_by(&good, &ordinary("mallory@example.org"));
-    let near = of_age(ADDRESS, 345 * DAY, 365 * DAY);
+    let near = of_age(ADDRESS, 345 * DAY - DAY / 2, 365 * DAY);
     for (certificate, says) in [
         (&doubtful, "somebody other than its holder says that the certificate"),
-        (&near, "in 19 days. Ask its holder to extend it"),
+        (&near, "in 20 days. Ask its holder to extend it"),
     ] {
         let setup = setup(Some(&armored(certificate)), 0o600, &fingerprint(certificate));
         let output = lint(&setup, &fingerprint(certificate), &[]);

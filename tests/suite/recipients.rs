@@ -1,7 +1,7 @@
 //! Several recipients with several certificates each: all are encrypted to, and one that turns unusable stops neither
 //! the others nor the daemon.
 
-use sequoia_openpgp::{Cert, KeyHandle};
+use sequoia_openpgp::Cert;
 
 use crate::support::certificates::{
     DAY, armored, encryption_subkeys, fingerprint, of_age, ordinary, revoked, with_revoked_subkeys,
@@ -49,15 +49,6 @@ fn subkeys(certificates: &[&Cert]) -> Vec<String> {
     subkeys
 }
 
-fn named(message: &[u8]) -> Vec<String> {
-    let mut named: Vec<String> = encrypted_to(message)
-        .into_iter()
-        .map(|handle: KeyHandle| sequoia_openpgp::KeyID::from(handle).to_hex())
-        .collect();
-    named.sort();
-    named
-}
-
 #[test]
 fn each_recipient_gets_a_message_of_its_own_for_all_its_certificates_and_no_other() {
     let (relay_host, authority, _) = RelayHost::honest();
@@ -67,8 +58,8 @@ fn each_recipient_gets_a_message_of_its_own_for_all_its_certificates_and_no_othe
     send_alert(&daemon.address, "for all");
     let (of_team, of_admin) = (message(&relay_host, "team@", 0), message(&relay_host, "admin@", 0));
     let admin = setup.recipients[0].1.clone();
-    assert_eq!(named(&of_team.message), subkeys(&[&team[0], &team[1], &team[2]]));
-    assert_eq!(named(&of_admin.message), subkeys(&[&admin]));
+    assert_eq!(encrypted_to(&of_team.message), subkeys(&[&team[0], &team[1], &team[2]]));
+    assert_eq!(encrypted_to(&of_admin.message), subkeys(&[&admin]));
     for certificate in &team {
         let opened = open(&of_team.message, certificate, &setup.path("state/signer.asc"));
         assert!(String::from_utf8_lossy(opened.alert()).contains("for all"));
@@ -83,7 +74,7 @@ fn a_certificate_that_turns_unusable_stops_neither_its_siblings_nor_other_recipi
     let setup = with_certificates(Setup::new(relay_host.port, &authority.pem), "team@example.org", &team);
     let daemon = setup.start();
     send_alert(&daemon.address, "before");
-    assert_eq!(named(&message(&relay_host, "team@", 0).message).len(), 2);
+    assert_eq!(encrypted_to(&message(&relay_host, "team@", 0).message).len(), 2);
 
     // Revoked: never used again. A broken file: its last usable copy is.
     for (nth, unusable) in [with_revoked_subkeys(&team[0]), revoked(&team[0])].into_iter().enumerate() {
@@ -92,7 +83,7 @@ fn a_certificate_that_turns_unusable_stops_neither_its_siblings_nor_other_recipi
         assert_eq!(daemon.reload().1, 0);
         send_alert(&daemon.address, &format!("after {nth}"));
         let of_team = message(&relay_host, "team@", nth + 1);
-        assert_eq!(named(&of_team.message), subkeys(&[&team[1]]));
+        assert_eq!(encrypted_to(&of_team.message), subkeys(&[&team[1]]));
         open(&of_team.message, &team[1], &setup.path("state/signer.asc"));
         let warnings = daemon.status()["warnings"].to_string();
         assert!(warnings.contains("revoked") && warnings.contains("the last usable copy is used"), "{warnings}");
@@ -117,7 +108,7 @@ fn an_expired_certificate_beside_a_good_one_is_sealed_to_and_marked_or_left_out_
         send_alert(&daemon.address, "mixed");
         let of_team = message(&relay_host, "team@", nth);
         let opened = open(&of_team.message, &team[1], &setup.path("state/signer.asc"));
-        assert_eq!(named(&of_team.message).len(), if policy.is_empty() { 2 } else { 1 }, "{policy}");
+        assert_eq!(encrypted_to(&of_team.message).len(), if policy.is_empty() { 2 } else { 1 }, "{policy}");
         assert_eq!(opened.noticed().contains("has expired"), policy.is_empty(), "{}", opened.noticed());
         assert!(daemon.status()["warnings"].to_string().contains("expired on"), "{}", daemon.status());
     }

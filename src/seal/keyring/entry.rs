@@ -94,6 +94,8 @@ impl Entry {
                 let then = judge(&self.certificate, &self.fingerprint, self.worked_at)?;
                 Ok(Judged { expired: Some(refused), ..then })
             }
+            // The clock was set back: what worked once is not of the future.
+            Err(Unusable::NotYetValid(..)) => judge(&self.certificate, &self.fingerprint, self.worked_at),
             judged => judged,
         }
     }

@@ -51,7 +51,9 @@ impl Signer {
     pub(super) fn from_certificate(certificate: Cert) -> openpgp::Result<Self> {
         let policy = StandardPolicy::new();
         let fingerprint = certificate.fingerprint().to_hex().parse()?;
-        let able = certificate.keys().with_policy(&policy, None).supported().alive().revoked(false);
+        // A clock that was set back must not keep the relay from starting: its own key is never of the future.
+        let now = SystemTime::now().max(certificate.primary_key().key().creation_time() + Duration::from_secs(1));
+        let able = certificate.keys().with_policy(&policy, now).supported().alive().revoked(false);
         let key = able.for_signing().secret().next().map(|key| key.key().clone());
         let key = key.ok_or_else(|| openpgp::anyhow::anyhow!("no key in it can sign today"))?.into_keypair()?;
         Ok(Self { key, fingerprint, certificate })

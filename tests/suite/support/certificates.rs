@@ -107,25 +107,36 @@ pub enum Weak {
 
 /// One with that fault.
 pub fn weak(address: &str, what: Weak) -> Cert {
+    weak_since(address, what, SystemTime::now() - DAY)
+}
+
+/// The same, made at `made`.
+pub fn weak_since(address: &str, what: Weak, made: SystemTime) -> Cert {
     let hash = |weak: bool| if weak { HashAlgorithm::SHA1 } else { HashAlgorithm::SHA256 };
-    let primary: Key<SecretParts, PrimaryRole> = match what {
+    let mut primary: Key<SecretParts, PrimaryRole> = match what {
         Weak::Primary => Key4::generate_rsa(1024).expect("a key").into(),
         _ => Key4::generate_rsa(2048).expect("a key").into(),
     };
-    let subkey: Key<SecretParts, SubordinateRole> = match what {
+    let mut subkey: Key<SecretParts, SubordinateRole> = match what {
         Weak::Subkey => Key4::generate_rsa(1024).expect("a key").into(),
         _ => Key4::generate_rsa(2048).expect("a key").into(),
     };
+    primary.set_creation_time(made).expect("a time");
+    subkey.set_creation_time(made).expect("a time");
     let mut signer: KeyPair = primary.clone().into_keypair().expect("a key pair");
     let certificate = Cert::try_from(Packet::SecretKey(primary)).expect("a certificate");
     let user = UserID::from(format!("<{address}>"));
     let of_user = SignatureBuilder::new(SignatureType::PositiveCertification)
         .set_hash_algo(hash(what == Weak::UserId))
+        .set_signature_creation_time(made)
+        .expect("a time")
         .set_key_flags(KeyFlags::empty().set_certification().set_signing())
         .expect("flags");
     let of_user = user.bind(&mut signer, &certificate, of_user).expect("bound");
     let of_subkey = SignatureBuilder::new(SignatureType::SubkeyBinding)
         .set_hash_algo(hash(what == Weak::SubkeyBinding))
+        .set_signature_creation_time(made)
+        .expect("a time")
         .set_key_flags(KeyFlags::empty().set_transport_encryption())
         .expect("flags");
     let of_subkey = subkey.bind(&mut signer, &certificate, of_subkey).expect("bound");

@@ -28,22 +28,31 @@ impl Clock {
             return None;
         }
         let clock = Self { library: library?, file: folder.join("clock") };
-        clock.set(Duration::ZERO);
+        clock.set(0);
         Some(clock)
     }
 
-    /// Puts the clock ahead by so much, at once.
-    pub fn set(&self, ahead: Duration) {
+    /// Puts the clock ahead by so many seconds, or back, at once.
+    fn set(&self, seconds: i64) {
         // Renamed into place: the daemon reads it at any moment.
         let new = self.file.with_extension("new");
-        std::fs::write(&new, format!("+{}\n", ahead.as_secs())).expect("written");
+        std::fs::write(&new, format!("{seconds:+}\n")).expect("written");
         std::fs::rename(&new, &self.file).expect("renamed");
     }
 
     /// The same in days; the time it is then.
     pub fn set_days(&self, days: u32) -> SystemTime {
-        self.set(days * DAY);
-        SystemTime::now() + days * DAY
+        self.set_time(SystemTime::now() + days * DAY)
+    }
+
+    /// Makes it `now`; the same.
+    pub fn set_time(&self, now: SystemTime) -> SystemTime {
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).expect("some years");
+        self.set(match now.duration_since(SystemTime::now()) {
+            Ok(ahead) => seconds(ahead),
+            Err(back) => -seconds(back.duration()),
+        });
+        now
     }
 
     /// Makes `command` live by this clock. Its timers run on by the right one: only the date moves.

@@ -13,7 +13,7 @@ use openpgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageLayer, M
 use openpgp::parse::{PacketParser, PacketParserResult, Parse};
 use openpgp::policy::StandardPolicy;
 use openpgp::types::SymmetricAlgorithm;
-use openpgp::{Cert, KeyHandle, Packet};
+use openpgp::{Cert, KeyHandle, KeyID, Packet};
 use serde_json::Value;
 
 /// An opened message.
@@ -62,17 +62,18 @@ pub fn armored_part(message: &[u8]) -> Vec<u8> {
     outside.parts[2].contents().to_vec()
 }
 
-/// The key ids and fingerprints that `message` is encrypted to.
-pub fn encrypted_to(message: &[u8]) -> Vec<KeyHandle> {
+/// The ids of the keys that `message` is encrypted to, sorted.
+pub fn encrypted_to(message: &[u8]) -> Vec<String> {
     let armored = armored_part(message);
     let mut packets = PacketParser::from_bytes(&armored).expect("OpenPGP");
-    let mut handles = Vec::new();
+    let mut ids = Vec::new();
     while let PacketParserResult::Some(parser) = packets {
         let Packet::PKESK(pkesk) = &parser.packet else { break };
-        handles.extend(pkesk.recipient());
+        ids.extend(pkesk.recipient().map(|handle| KeyID::from(handle).to_hex()));
         packets = parser.next().expect("a packet").1;
     }
-    handles
+    ids.sort();
+    ids
 }
 
 /// The same with the reader's clock at `now`.
