@@ -230,7 +230,7 @@ impl Running {
                 *in_force = config;
                 drop(in_force);
                 maillog::reloaded(&self.in_force());
-                self.warnings().iter().for_each(|text| maillog::advice(text));
+                self.advise();
                 Ok(())
             }
             Err(error) => {
@@ -244,6 +244,11 @@ impl Running {
     fn announce(&self, listening: &[String]) {
         maillog::started(env!("CARGO_PKG_VERSION"), &self.in_force());
         listening.iter().for_each(|address| maillog::listening(address));
+        self.advise();
+    }
+
+    /// Says once what an operator should know.
+    fn advise(&self) {
         if self.pipeline.signer_is_new() {
             maillog::signer_made(&self.pipeline.signer());
         }

@@ -14,6 +14,7 @@ use crate::support::clock::Clock;
 use crate::support::daemon::Setup;
 use crate::support::reader::open_at;
 use crate::support::relay_host::RelayHost;
+use crate::support::root;
 
 fn shown(setup: &Setup) -> Value {
     let output = setup.run(&["keys", "signer", "--json"]);
@@ -113,4 +114,22 @@ fn a_backup_keeps_the_relays_key_over_a_reinstall_and_never_replaces_another() {
     std::fs::set_permissions(backup, std::fs::Permissions::from_mode(0o644)).expect("set");
     let (code, said) = signer(&setup, &["--import", backup]);
     assert!(code == 78 && said.contains("is open to others"), "{code} {said}");
+}
+
+#[test]
+fn what_root_does_to_the_relays_key_stays_readable_for_the_services_user() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !root() {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    assert_eq!(setup.start().terminate(), 0);
+    let user = 65_534;
+    chown(setup.path("state"), Some(user), Some(user)).expect("given away");
+    assert_eq!(signer(&setup, &["--rotate"]).0, 0);
+    for name in ["signer-next.pgp", "signer-next.asc"] {
+        let file = std::fs::metadata(setup.path("state").join(name)).expect("made");
+        assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (user, user, 0o600), "{name}");
+    }
 }

@@ -177,3 +177,35 @@ pub fn day(at: SystemTime) -> String {
     let at = at.min(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799));
     humantime::format_rfc3339_seconds(at).to_string().chars().take(10).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openpgp::parse::Parse;
+    use std::path::Path;
+
+    /// The verdict on a certificate of keys/test: none of these can be configured, for they are published.
+    fn verdict(name: &str, now: SystemTime) -> Result<Judged, Unusable> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("keys/test/{name}.asc"));
+        let certificate = Cert::from_file(file).expect("a test certificate");
+        judge(&certificate, &certificate.fingerprint().to_hex().parse().expect("a fingerprint"), now)
+    }
+
+    #[test]
+    fn certificates_as_gpg_makes_them_get_their_verdicts() {
+        let now = SystemTime::now();
+        for name in ["admin", "alice"] {
+            let judged = verdict(name, now).unwrap_or_else(|why| panic!("{name}: {why}"));
+            assert!(judged.keys.len() == 1 && judged.expired.is_none() && judged.until.is_none(), "{name}");
+        }
+        let why = |name| verdict(name, now).err().map(|why| why.kind());
+        assert_eq!((why("sign-only"), why("revoked")), (Some("no-encryption-subkey"), Some("revoked")));
+        let expired = verdict("expired", now).expect("its holder can read as ever");
+        assert_eq!(expired.expired.map(|why| why.kind()), Some("expired"));
+        // It held while it held.
+        let then = expired.until.expect("an end") - Duration::from_secs(1);
+        assert!(verdict("expired", then).is_ok_and(|judged| judged.expired.is_none()));
+        let before = SystemTime::UNIX_EPOCH;
+        assert_eq!(verdict("admin", before).err().map(|why| why.kind()), Some("not-yet-valid"));
+    }
+}

@@ -43,6 +43,9 @@ pub enum SignerError {
         /// Its fingerprint.
         fingerprint: OpenPgpFingerprint,
     },
+    /// There is a next key, and none that announces it.
+    #[error("the signing key that announces {0} is gone")]
+    Orphan(PathBuf),
     /// A change is under way.
     #[error("a new signing key, {0}, is already being announced")]
     Rotating(OpenPgpFingerprint),
@@ -69,6 +72,11 @@ impl SignerError {
                  now by a first start, nobody knows it yet.",
                 path.display()
             ),
+            Self::Orphan(next) => format!(
+                "Restore signer.pgp from a backup. If it was stolen or is lost, move {} away too: a new one is made, whose \
+                 public half the recipients need.",
+                next.display()
+            ),
             Self::Rotating(_) => "It takes over by itself; `sealrelay keys signer` says when.".to_owned(),
         }
     }
@@ -79,7 +87,7 @@ impl SignerError {
             Self::None(_) => 66,
             Self::File { .. } | Self::Another { .. } => 73,
             Self::Rotating(_) => 75,
-            Self::Exposed { .. } | Self::Unusable { .. } => 78,
+            Self::Exposed { .. } | Self::Unusable { .. } | Self::Orphan(_) => 78,
         }
     }
 }

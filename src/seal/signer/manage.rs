@@ -13,8 +13,8 @@ use sequoia_openpgp as openpgp;
 
 use openpgp::armor;
 
-use super::Files;
 use super::error::SignerError;
+use super::files::Files;
 use super::key::{Signer, unusable};
 use crate::config::OpenPgpFingerprint;
 use crate::envelope::Address;
@@ -69,6 +69,8 @@ pub fn rotate(state: &Path, sender: &Address) -> Result<OpenPgpFingerprint, Sign
     }
     let made = Signer::generate(sender).and_then(|next| current.certify(next));
     let next = made.map_err(|error| unusable(&files.next(), &error))?;
+    // No date of an earlier one may count for this one.
+    files.forget_next();
     files.keep(&next, &files.next(), &files.next_certificate())?;
     Ok(next.fingerprint().clone())
 }

@@ -20,12 +20,11 @@
 //! directory can sign in our name.
 
 mod error;
+mod files;
 mod key;
 mod manage;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 pub use error::SignerError;
@@ -33,7 +32,8 @@ pub use key::Signer;
 pub use manage::{Shown, export_backup, import, rotate, show};
 
 use crate::envelope::Address;
-use key::{unusable, write};
+use files::Files;
+use key::unusable;
 
 /// How long a new key is announced before it signs.
 pub const ANNOUNCED: Duration = Duration::from_secs(30 * 86_400);
@@ -61,84 +61,6 @@ impl Next {
     }
 }
 
-/// The files in one state directory.
-struct Files {
-    state: PathBuf,
-}
-
-impl Files {
-    fn of(state: &Path) -> Self {
-        Self { state: state.into() }
-    }
-
-    fn current(&self) -> PathBuf {
-        self.state.join("signer.pgp")
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.state.join("signer.asc")
-    }
-
-    fn next(&self) -> PathBuf {
-        self.state.join("signer-next.pgp")
-    }
-
-    fn next_certificate(&self) -> PathBuf {
-        self.state.join("signer-next.asc")
-    }
-
-    fn next_from(&self) -> PathBuf {
-        self.state.join("signer-next.from")
-    }
-
-    fn former(&self, signer: &Signer) -> PathBuf {
-        self.state.join(format!("signer-{}.asc", signer.fingerprint()))
-    }
-
-    /// The present key.
-    fn read(&self) -> Result<Signer, SignerError> {
-        Signer::read(&self.current()).map(|mut signers| signers.swap_remove(0))
-    }
-
-    /// The next key, if one is announced.
-    fn read_next(&self) -> Result<Option<Signer>, SignerError> {
-        match Signer::read(&self.next()) {
-            Ok(mut signers) => Ok(Some(signers.swap_remove(0))),
-            Err(SignerError::None(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// When the next key takes over, if the daemon has begun to announce it.
-    fn read_from(&self) -> Option<SystemTime> {
-        humantime::parse_rfc3339(fs::read_to_string(self.next_from()).ok()?.trim()).ok()
-    }
-
-    /// Writes a key and its public half. The public half first: a crash between the two leaves no key whose public half
-    /// nobody has.
-    fn keep(&self, signer: &Signer, secret: &Path, public: &Path) -> Result<(), SignerError> {
-        let octets = |error| unusable(secret, &error);
-        write(public, &signer.armored().map_err(octets)?)?;
-        write(secret, &signer.secret().map_err(octets)?)
-    }
-
-    /// The next key becomes the present one, the present one a former one whose secret half is gone.
-    fn promote(&self, current: &Signer, next: &Signer) -> Result<(), SignerError> {
-        let octets = |error| unusable(&self.current(), &error);
-        write(&self.former(current), &current.armored().map_err(octets)?)?;
-        self.keep(next, &self.current(), &self.certificate())?;
-        self.forget_next();
-        Ok(())
-    }
-
-    /// What stays because of a crash or a disk in between is taken away at the next start.
-    fn forget_next(&self) {
-        [self.next(), self.next_certificate(), self.next_from()].iter().for_each(|file| {
-            let _ = fs::remove_file(file);
-        });
-    }
-}
-
 impl Signers {
     /// Reads the keys in `state`, or makes one for `sender`. A next key whose time has come takes over.
     ///
@@ -147,6 +69,8 @@ impl Signers {
     pub fn open(state: &Path, sender: &Address, now: SystemTime) -> Result<Self, SignerError> {
         let files = Files::of(state);
         let (current, is_new) = match files.read() {
+            // Whoever took the key may have this one too; and nobody would know the one that announced it.
+            Err(SignerError::None(_)) if files.next().exists() => return Err(SignerError::Orphan(files.next())),
             Err(SignerError::None(path)) => {
                 let made = Signer::generate(sender).map_err(|error| unusable(&path, &error))?;
                 files.keep(&made, &path, &files.certificate())?;
@@ -161,18 +85,14 @@ impl Signers {
             Some(next) => signers.announce(&files, next, now)?,
             None => {}
         }
-        signers.show_certificate(&files)?;
+        files.show_certificate(&signers.current)?;
         Ok(signers)
     }
 
     fn announce(&mut self, files: &Files, next: Signer, now: SystemTime) -> Result<(), SignerError> {
         let from = match files.read_from() {
             Some(from) => from,
-            None => {
-                let from = now + ANNOUNCED;
-                write(&files.next_from(), humantime::format_rfc3339_seconds(from).to_string().as_bytes())?;
-                from
-            }
+            None => files.begin(now + ANNOUNCED)?,
         };
         if from <= now {
             files.promote(&self.current, &next)?;
@@ -183,17 +103,6 @@ impl Signers {
         let certificate = String::from_utf8_lossy(&armored).into_owned();
         self.next = Some(Next { signer: next, from, certificate });
         Ok(())
-    }
-
-    /// The public half lies beside the key, whoever took it away.
-    fn show_certificate(&self, files: &Files) -> Result<(), SignerError> {
-        let armored = self.current.armored().map_err(|error| unusable(&files.current(), &error))?;
-        match fs::read(files.certificate()) {
-            Ok(there) if there == armored => Ok(()),
-            Ok(_) => write(&files.certificate(), &armored),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => write(&files.certificate(), &armored),
-            Err(source) => Err(SignerError::File { path: files.certificate(), source }),
-        }
     }
 
     /// The key that signs at `now`.
@@ -271,6 +180,16 @@ mod tests {
             user.certifications()
                 .any(|word| { word.verify_userid_binding(old_key, next.primary_key().key(), user.userid()).is_ok() })
         );
+    }
+
+    #[test]
+    fn a_next_key_without_the_one_that_announces_it_is_not_used() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Signers::open(folder.path(), &sender(), SystemTime::now()).expect("opened");
+        rotate(folder.path(), &sender()).expect("rotated");
+        std::fs::remove_file(folder.path().join("signer.pgp")).expect("moved away");
+        let opened = Signers::open(folder.path(), &sender(), SystemTime::now());
+        assert!(matches!(opened, Err(SignerError::Orphan(_))));
     }
 
     #[test]
