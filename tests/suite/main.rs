@@ -13,6 +13,7 @@ mod intake;
 mod invariants;
 mod keys;
 mod memory;
+mod outcomes;
 mod overload;
 mod peers;
 mod relays;
