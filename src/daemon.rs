@@ -307,6 +307,7 @@ impl Running {
             counts: self.counters.counts(),
             spool: self.spool.totals(),
             relays: self.deliver.status(),
+            log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
             warnings: Vec::new(),
         };
@@ -330,7 +331,7 @@ fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), St
         ("spool.directory", before.spool != after.spool),
         ("state.directory", before.state != after.state),
         ("control.socket", before.control != after.control),
-        ("log.level", before.level != after.level),
+        ("[log]", before.log != after.log),
     ];
     let changed: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
     if changed.is_empty() { Ok(()) } else { Err(StartError::NeedsRestart(changed.join(", "))) }

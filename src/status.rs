@@ -162,6 +162,9 @@ pub struct Status {
     pub spool: Totals,
     /// Each relay host.
     pub relays: Vec<RelayStatus>,
+    /// Lines of log that could not be written.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
     /// The fingerprint of the key that signs.
     pub signer: String,
     /// What an operator should know, each with what to do.
@@ -178,6 +181,11 @@ impl Status {
                 let advice = relay.advice.as_deref().unwrap_or("");
                 self.warnings.push(format!("relay host {}: {trouble}. {advice}", relay.relay));
             }
+        }
+        if self.log_lines_dropped > 0 {
+            let lines = self.log_lines_dropped;
+            self.warnings
+                .push(format!("{lines} lines of log could not be written: is the disk full, or its reader stuck?"));
         }
         self.warnings.extend(spool_warnings(&self.spool));
         self.state = match (cannot_seal, self.warnings.is_empty()) {

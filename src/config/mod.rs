@@ -25,6 +25,7 @@ pub use relay::{Login, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError};
 
 use crate::envelope::Address;
+use crate::maillog::Output;
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -47,8 +48,8 @@ pub struct Config {
     pub state: PathBuf,
     /// The control socket.
     pub control: PathBuf,
-    /// The lowest level that is logged.
-    pub level: Level,
+    /// The log.
+    pub log: Log,
 }
 
 /// `[listen]`
@@ -113,6 +114,15 @@ pub enum OnExpired {
     SealAndWarn,
     /// Send the fixed notice instead.
     Notice,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The lowest level that is logged.
+    pub level: Level,
+    /// Where it goes.
+    pub output: Output,
 }
 
 /// The lowest level that is logged.

@@ -154,6 +154,18 @@ pub struct RawControl {
 #[serde(deny_unknown_fields)]
 pub struct RawLog {
     pub level: Option<RawLevel>,
+    pub output: Option<RawOutput>,
+}
+
+/// `output`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawOutput {
+    Auto,
+    Journal,
+    Syslog,
+    Text,
+    Json,
 }
 
 /// `level`

@@ -12,6 +12,7 @@ mod examples;
 mod intake;
 mod invariants;
 mod keys;
+mod logs;
 mod memory;
 mod outcomes;
 mod overload;

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawSender};
-use super::{Config, ConfigError, Level, Listen, Relay, Sender};
+use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawLog, RawOutput, RawSender};
+use super::{Config, ConfigError, Level, Listen, Log, Relay, Sender};
 use crate::envelope::{Address, AddressError};
+use crate::maillog::Output;
 
 /// Turns raw sections into validated ones; knows the file for messages and for relative paths.
 pub struct Validator<'a> {
@@ -42,7 +43,7 @@ impl<'a> Validator<'a> {
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
             control,
-            level: raw.log.level.map_or(Level::Info, Level::from),
+            log: log(&raw.log),
         })
     }
 
@@ -228,6 +229,17 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 /// In seconds.
 const HOUR: u64 = 3600;
+
+fn log(raw: &RawLog) -> Log {
+    let output = match raw.output {
+        None | Some(RawOutput::Auto) => Output::Automatic,
+        Some(RawOutput::Journal) => Output::Journal,
+        Some(RawOutput::Syslog) => Output::Syslog,
+        Some(RawOutput::Text) => Output::Text,
+        Some(RawOutput::Json) => Output::Json,
+    };
+    Log { level: raw.level.map_or(Level::Info, Level::from), output }
+}
 
 impl From<RawLevel> for Level {
     fn from(raw: RawLevel) -> Self {
