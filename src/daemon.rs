@@ -23,6 +23,7 @@ use crate::seal::{Sealer, Signer, SignerError, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
 use crate::status::{Counters, State, Status};
+use crate::systemd;
 use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
@@ -154,7 +155,10 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let asked = Arc::clone(&running);
     let answer: control::Answer = Arc::new(move |request| asked.answer(request, &listening));
-    let control = tokio::spawn(control::serve(control, answer, shutdown));
+    let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
+    let watched = Arc::clone(&running);
+    tokio::spawn(systemd::supervise(Arc::new(move || watched.line()), shutdown));
+    systemd::ready();
     let name = loop {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",
@@ -171,6 +175,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
         }
     };
     maillog::stopping(name);
+    systemd::stopping();
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
     let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await) }).await;
@@ -210,8 +215,15 @@ impl Running {
     /// Takes the configuration file, and what it names, as they are now: all of it, or nothing.
     fn reload(&self) -> Result<(), StartError> {
         let mut in_force = self.config();
+        systemd::reloading();
+        let outcome = self.reload_from(&mut in_force);
+        systemd::ready();
+        outcome
+    }
+
+    fn reload_from(&self, in_force: &mut Config) -> Result<(), StartError> {
         let reloaded = Config::load(&in_force.file).map_err(StartError::from).and_then(|config| {
-            refuse_what_needs_a_restart(&in_force, &config)?;
+            refuse_what_needs_a_restart(in_force, &config)?;
             prepare(&config).map(|prepared| (config, prepared))
         });
         match reloaded {
@@ -220,9 +232,8 @@ impl Running {
                 self.pipeline.reload(&config, sealer);
                 self.deliver.reload(&config, tls);
                 *in_force = config;
-                drop(in_force);
-                maillog::reloaded(&self.in_force());
-                self.warnings().iter().for_each(|text| maillog::advice(text));
+                maillog::reloaded(&self.summary(in_force));
+                self.warnings_on(in_force).iter().for_each(|text| maillog::advice(text));
                 Ok(())
             }
             Err(error) => {
@@ -241,7 +252,10 @@ impl Running {
 
     /// The configuration in force, on one line.
     fn in_force(&self) -> String {
-        let config = self.config();
+        self.summary(&self.config())
+    }
+
+    fn summary(&self, config: &Config) -> String {
         let to: Vec<&str> = config.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
         let relays = config.relays.iter().map(|relay| {
             let login = if relay.login.is_some() { "yes" } else { "no" };
@@ -259,7 +273,11 @@ impl Running {
     }
 
     fn warnings(&self) -> Vec<String> {
-        [advice(&self.config()), self.pipeline.warnings()].concat()
+        self.warnings_on(&self.config())
+    }
+
+    fn warnings_on(&self, config: &Config) -> Vec<String> {
+        [advice(config), self.pipeline.warnings()].concat()
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {
@@ -293,6 +311,14 @@ impl Running {
             }
         }
         list
+    }
+
+    /// How it is, on one line, after the disk has answered.
+    fn line(&self) -> String {
+        let disk = self.spool.probe();
+        let status = self.status(&[]);
+        let disk = disk.err().map_or_else(String::new, |error| format!(", the spool's disk says: {error}"));
+        format!("{}{disk}", status.line())
     }
 
     fn status(&self, listening: &[String]) -> Status {

@@ -45,6 +45,9 @@ pub mod pipeline;
 /// Start, tasks, signals, the end.
 pub mod daemon;
 
+/// What systemd is told.
+pub mod systemd;
+
 /// One signal, many listeners.
 pub mod shutdown;
 

@@ -196,6 +196,27 @@ impl Status {
     }
 }
 
+impl Status {
+    /// On one line, for systemd and whoever has no room for more.
+    pub fn line(&self) -> String {
+        let state = match self.state {
+            State::Ok => "well",
+            State::Degraded => "somebody should look",
+            State::Broken => "BROKEN: no alert can be taken",
+        };
+        let relays = self.relays.iter().map(|relay| match (&relay.trouble, relay.waits_until) {
+            (Some(_), _) => format!("{} in trouble", relay.relay),
+            (None, Some(_)) => format!("{} at its cap", relay.relay),
+            (None, None) => format!("{} well", relay.relay),
+        });
+        let relays = relays.collect::<Vec<_>>().join(", ");
+        format!(
+            "{state}; {} accepted, {} sent, {} queued; {relays}",
+            self.counts.accepted, self.counts.sent, self.spool.queued
+        )
+    }
+}
+
 /// An entry that waits longer than this, seconds, is worth a look, whatever the reason.
 const LATE: u64 = 15 * 60;
 

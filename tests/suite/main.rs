@@ -23,3 +23,4 @@ mod replies;
 mod sendmail;
 mod sockets;
 mod support;
+mod systemd;

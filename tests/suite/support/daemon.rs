@@ -163,6 +163,24 @@ impl Setup {
         self.start_by(self.command(&["run"]))
     }
 
+    /// The same with a changed command: its environment, say.
+    pub fn start_with(&self, change: impl FnOnce(&mut Command)) -> Daemon<'_> {
+        self.configure();
+        let mut command = self.command(&["run"]);
+        change(&mut command);
+        self.start_by(command)
+    }
+
+    /// Starts the daemon under another program, which becomes what stands behind its own arguments (`strace -D`).
+    pub fn start_under(&self, program: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Daemon<'_> {
+        self.configure();
+        let run = self.command(&["run"]);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(run.get_program()).args(run.get_args());
+        change(&mut command);
+        self.start_by(command)
+    }
+
     /// Starts the daemon with room for so many open files only. `prlimit` (util-linux) is on every Linux.
     pub fn start_with_files(&self, limit: usize) -> Daemon<'_> {
         self.configure();
