@@ -18,6 +18,7 @@ use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
+use crate::metrics;
 use crate::pipeline::Pipeline;
 use crate::seal::{Sealer, Signer, SignerError, Unusable};
 use crate::shutdown;
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The control socket.
     #[error("cannot open the control socket {0}: {1}")]
     Control(PathBuf, io::Error),
+    /// A socket for metrics.
+    #[error("cannot serve metrics at {0}: {1}")]
+    Metrics(String, io::Error),
     /// A reload would have to change what only a start can.
     #[error("{0} changed, which needs a restart; nothing of the new configuration is in force")]
     NeedsRestart(String),
@@ -92,6 +96,7 @@ impl StartError {
             Self::Control(path, _) => {
                 format!("The service's user must own {}.", path.parent().unwrap_or(Path::new("/")).display())
             }
+            Self::Metrics(..) => "Another program may be there; change [metrics], or remove it.".to_owned(),
             Self::NeedsRestart(_) => "Restart the service. No alert is lost by that.".to_owned(),
             Self::BrokeOff(_) => {
                 "This is a fault of sealrelay, please report it. What was accepted is in the spool.".to_owned()
@@ -110,6 +115,7 @@ impl StartError {
             Self::Spool(_) => 73,
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::Bind(..) => 69,
+            Self::Metrics(..) => 69,
             Self::BrokeOff(_) => 70,
             Self::System(_) => 71,
         }
@@ -147,6 +153,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
         intake::bind(handed, &config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
     let bound = bound.and_socket(handed, config.listen.socket.as_deref());
     let control = control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
+    let scraped = metrics::bind(&config.metrics).await.map_err(|(name, error)| StartError::Metrics(name, error))?;
     let (trigger, shutdown) = shutdown::channel();
     let listening = bound.addresses();
     running.announce(&listening);
@@ -157,7 +164,10 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let answer: control::Answer = Arc::new(move |request| asked.answer(request, &listening));
     let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
     let watched = Arc::clone(&running);
-    tokio::spawn(systemd::supervise(Arc::new(move || watched.line()), shutdown));
+    tokio::spawn(systemd::supervise(Arc::new(move || watched.line()), shutdown.clone()));
+    let measured = Arc::clone(&running);
+    let page: metrics::Make = Arc::new(move || metrics::text(&measured.status(&[])));
+    let metrics = tokio::spawn(metrics::publish(config.metrics.clone(), scraped, page, shutdown));
     systemd::ready();
     let name = loop {
         tokio::select! {
@@ -178,7 +188,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     systemd::stopping();
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
-    let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await) }).await;
+    let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
     Ok(())
@@ -358,6 +368,7 @@ fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), St
         ("state.directory", before.state != after.state),
         ("control.socket", before.control != after.control),
         ("[log]", before.log != after.log),
+        ("[metrics]", before.metrics != after.metrics),
     ];
     let changed: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
     if changed.is_empty() { Ok(()) } else { Err(StartError::NeedsRestart(changed.join(", "))) }

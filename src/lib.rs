@@ -60,6 +60,9 @@ pub mod maillog;
 /// What the daemon counts and how it is.
 pub mod status;
 
+/// The numbers of `status` for Prometheus.
+pub mod metrics;
+
 /// The local socket `status` and `queue` ask through.
 pub mod control;
 

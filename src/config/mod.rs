@@ -50,6 +50,8 @@ pub struct Config {
     pub control: PathBuf,
     /// The log.
     pub log: Log,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
 }
 
 /// `[listen]`
@@ -114,6 +116,17 @@ pub enum OnExpired {
     SealAndWarn,
     /// Send the fixed notice instead.
     Notice,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The file that node_exporter's textfile collector reads.
+    pub textfile: Option<PathBuf>,
+    /// The Unix socket to be scraped.
+    pub socket: Option<PathBuf>,
+    /// The TCP address to be scraped.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`

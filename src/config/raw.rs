@@ -30,6 +30,9 @@ pub struct RawConfig {
     /// What is logged.
     #[serde(default)]
     pub log: RawLog,
+    /// Numbers for Prometheus.
+    #[serde(default)]
+    pub metrics: RawMetrics,
 }
 
 /// `[listen]`
@@ -155,6 +158,15 @@ pub struct RawControl {
 pub struct RawLog {
     pub level: Option<RawLevel>,
     pub output: Option<RawOutput>,
+}
+
+/// `[metrics]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawMetrics {
+    pub textfile: Option<String>,
+    pub socket: Option<String>,
+    pub listen: Option<String>,
 }
 
 /// `output`

@@ -14,6 +14,7 @@ mod invariants;
 mod keys;
 mod logs;
 mod memory;
+mod metrics;
 mod outcomes;
 mod overload;
 mod peers;

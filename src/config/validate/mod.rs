@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawLog, RawOutput, RawSender};
-use super::{Config, ConfigError, Level, Listen, Log, Relay, Sender};
+use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawLog, RawMetrics, RawOutput, RawSender};
+use super::{Config, ConfigError, Level, Listen, Log, Metrics, Relay, Sender};
 use crate::envelope::{Address, AddressError};
 use crate::maillog::Output;
 
@@ -44,6 +44,7 @@ impl<'a> Validator<'a> {
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
             control,
             log: log(&raw.log),
+            metrics: self.metrics(raw.metrics)?,
         })
     }
 
@@ -91,6 +92,19 @@ impl<'a> Validator<'a> {
             message_timeout: self.duration("listen.message_timeout", raw.message_timeout, "10m", 1..=HOUR)?,
             early_dot_wait: self.duration("listen.early_dot_wait", raw.early_dot_wait, "300ms", 0..=10)?,
         })
+    }
+
+    /// Whoever reaches a TCP address reads the numbers, so it is a loopback one.
+    fn metrics(&self, raw: RawMetrics) -> Result<Metrics, ConfigError> {
+        let listen =
+            self.parsed("metrics.listen", raw.listen.as_slice(), "Write address:port, such as 127.0.0.1:9725.")?;
+        let listen: Option<SocketAddr> = listen.first().copied();
+        if let Some(address) = listen.filter(|address| !address.ip().is_loopback()) {
+            let hint = "Scrape a loopback address, or let node_exporter read metrics.textfile.";
+            return Err(self.wrong("metrics.listen", format!("{address} is not a loopback address"), hint));
+        }
+        let path = |name: Option<String>| name.map(|name| self.path(&name));
+        Ok(Metrics { textfile: path(raw.textfile), socket: path(raw.socket), listen })
     }
 
     /// A local user's number, by number or by name.
