@@ -75,7 +75,7 @@ fn rows() -> Vec<Row> {
         row("a secret key beside the certificate", [armored(&good), armored_secret(&other)].concat(), &good_print,
             "secret-key", "holds a SECRET key", "Remove"),
         row("no OpenPGP", b"-----BEGIN CERTIFICATE-----\nMIIB\n".to_vec(), &good_print, "not-a-certificate",
-            "is no OpenPGP certificate", "Export the right one"),
+            "is no OpenPGP certificate: there is no `-----BEGIN PGP PUBLIC KEY BLOCK-----` in it", "Export the right one"),
         row("an empty file", Vec::new(), &good_print, "not-a-certificate", "it is empty", "Export the right one"),
         row("SecureDrop's first test key", armored(&good), "65A1B5FF195B56353CC63DFFCC40EF1228271441", "published",
             "is one of SecureDrop's test keys: everybody can have its secret key", "its holder alone has"),

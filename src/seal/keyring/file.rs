@@ -90,7 +90,9 @@ fn read(path: &Path) -> Result<Vec<Cert>, Unusable> {
         return Err(Unusable::SecretKey(path.into()));
     }
     if certificates.is_empty() {
-        return Err(Unusable::NotACertificate(path.into(), "it is empty".to_owned()));
+        let what =
+            if octets.is_empty() { "it is empty" } else { "there is no `-----BEGIN PGP PUBLIC KEY BLOCK-----` in it" };
+        return Err(Unusable::NotACertificate(path.into(), what.to_owned()));
     }
     Ok(certificates)
 }
@@ -113,14 +115,11 @@ fn octets(path: &Path) -> Result<Vec<u8>, Unusable> {
 /// The armored blocks, or the whole if it is binary: then its first octet has the high bit set (RFC 9580 4.2).
 /// Sequoia's parser reads one block only, and operators do `cat a.asc b.asc > both.asc`.
 fn blocks(octets: &[u8]) -> Vec<&[u8]> {
-    if octets.is_empty() || octets[0] & 0x80 != 0 {
-        return vec![octets].into_iter().filter(|octets| !octets.is_empty()).collect();
+    if octets.first().is_some_and(|first| first & 0x80 != 0) {
+        return vec![octets];
     }
-    let mut starts: Vec<usize> =
+    let starts: Vec<usize> =
         octets.windows(ARMOR.len()).enumerate().filter(|(_, window)| *window == ARMOR).map(|(at, _)| at).collect();
-    if starts.is_empty() {
-        starts.push(0);
-    }
     let ends = starts.iter().skip(1).copied().chain([octets.len()]);
     starts.iter().zip(ends).map(|(start, end)| &octets[*start..end]).collect()
 }
