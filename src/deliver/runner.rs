@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use super::auth::Account;
 use super::backoff;
 use super::dialog::Dialog;
 use super::outcome::{FINAL_AFTER, Meaning, Trouble};
@@ -34,6 +35,7 @@ const TIDY_EVERY: Duration = Duration::from_millis(500);
 /// Delivery to one relay host.
 pub struct Deliver {
     relay: Relay,
+    account: Option<Account>,
     lifetime: Duration,
     tls: Tls,
     spool: Arc<Spool>,
@@ -73,6 +75,7 @@ impl Deliver {
         let health = Health::new(format!("{}:{}", config.relays[0].host, config.relays[0].port));
         Self {
             relay: config.relays[0].clone(),
+            account: config.relays[0].login.as_ref().map(Account::new),
             lifetime: config.lifetime,
             tls,
             spool,
@@ -194,8 +197,8 @@ impl Deliver {
         let mut seen = Seen::default();
         let mut dialog = starttls::open(&self.relay, &self.tls, Handshake::Strict, &mut seen).await?;
         let offered = seen.inside.clone().unwrap_or_default();
-        if let Some(login) = &self.relay.login
-            && let Err(trouble) = session::login(&mut dialog, login, &offered).await
+        if let Some(account) = &self.account
+            && let Err(trouble) = account.login(&mut dialog, &offered).await
         {
             dialog.quit().await;
             return Err(trouble);
