@@ -1,5 +1,6 @@
 //! The tests through the public face: the binary, its sockets, its files. `support` has what they share.
 
+mod auth;
 mod bad_configs;
 mod captures;
 mod check;
@@ -18,3 +19,4 @@ mod replies;
 mod sendmail;
 mod sockets;
 mod support;
+mod ways;

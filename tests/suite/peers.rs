@@ -12,7 +12,7 @@ use crate::support::relay_host::{PASSWORD, USERNAME};
 use crate::support::{eventually, have, met};
 
 /// A private Postfix, stopped when dropped.
-struct Postfix {
+pub struct Postfix {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
@@ -21,6 +21,11 @@ struct Postfix {
 impl Postfix {
     /// `None` where it cannot run and need not.
     fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with options of `postfix.sh`.
+    pub fn start_with(options: &[&str]) -> Option<Self> {
         if !have("smtp-source") {
             return None;
         }
@@ -31,6 +36,7 @@ impl Postfix {
             .args([folder.path().join("postfix").as_os_str(), port.to_string().as_ref()])
             .args([root.join("certs/test/localhost.pem"), root.join("certs/test/localhost-key.pem")])
             .args([USERNAME, PASSWORD])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -47,7 +53,7 @@ impl Postfix {
     }
 
     /// The mails it delivered, once there are `count`.
-    fn mails(&self, count: usize) -> Vec<PathBuf> {
+    pub fn mails(&self, count: usize) -> Vec<PathBuf> {
         let new = self.folder.path().join("postfix/Maildir/new");
         eventually(&format!("{count} mail(s) in the Maildir"), || {
             let mut mails: Vec<PathBuf> = fs::read_dir(&new).ok()?.flatten().map(|file| file.path()).collect();
@@ -56,7 +62,7 @@ impl Postfix {
         })
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("postfix/maillog")).unwrap_or_default()
     }
 }
@@ -125,7 +131,7 @@ fn alert_of(entity: &[u8]) -> Vec<u8> {
 }
 
 /// A daemon's folder for the RSA-4096 test certificate, whose secret key gpg has.
-fn setup_for(postfix: &Postfix) -> Setup {
+pub fn setup_for(postfix: &Postfix) -> Setup {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ca = fs::read_to_string(root.join("certs/test/ca.pem")).expect("the test CA");
     let setup = Setup::new(postfix.port, &ca);
