@@ -22,6 +22,9 @@ pub enum UrlError {
     /// It begins with something else.
     #[error("{0:?} does not begin with {1}")]
     Scheme(String, &'static str),
+    /// It holds a login, which is not repeated here.
+    #[error("an address with a login in it")]
+    Login,
     /// What follows cannot be used.
     #[error("{0:?} is no usable address")]
     Unusable(String),
@@ -78,6 +81,7 @@ pub fn is_host(host: &str) -> bool {
 
 fn after_scheme<'a>(text: &'a str, scheme: &'static str) -> Result<&'a str, UrlError> {
     match text.split_at_checked(scheme.len()) {
+        _ if text.contains('@') => Err(UrlError::Login),
         Some((start, rest)) if start.eq_ignore_ascii_case(scheme) => Ok(rest),
         _ => Err(UrlError::Scheme(text.to_owned(), scheme)),
     }
@@ -140,5 +144,6 @@ mod tests {
         for text in ["http://127.0.0.1:8080", "socks4://a:1", "127.0.0.1:9050", "socks5://user:x@a:1", "socks5://"] {
             assert!(socks5(text).is_err(), "{text}");
         }
+        assert_eq!(socks5("socks5://user:secret@a:1"), Err(UrlError::Login));
     }
 }

@@ -18,7 +18,7 @@ pub fn for_trouble(trouble: &Trouble) -> &'static str {
             "Give consent again and write the new token into its file; it is read at the next attempt (`sealrelay queue flush`)."
         }
         (_, Step::Token) => {
-            "Check relay.oauth.token_url, and that this machine (or the proxy) reaches it; it will be tried again."
+            "Look at what is named there: the file, or relay.oauth.token_url and the way to it; it will be tried again."
         }
         (Cause::OldToken(_), _) => "Nothing yet: the next attempt gets a fresh token.",
         (Cause::NotTrusted(_), Step::Auth) => {

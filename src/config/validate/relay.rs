@@ -6,7 +6,7 @@ use super::Validator;
 use crate::config::raw::{OneOrMore, RawRelay, RawTls};
 use crate::config::url::{is_host, socks5};
 use crate::config::{ConfigError, Origin, Proxy, Relay, SecretFile, TlsMode, TlsPin, Trust};
-use crate::tls::ClientIdentity;
+use crate::tls::{ClientIdentity, IdentityError};
 
 impl Validator<'_> {
     /// All relay hosts, in the order they are tried; at least one.
@@ -110,9 +110,10 @@ impl Validator<'_> {
             (None, None) => Ok(None),
             (Some(certificate), Some(key)) => {
                 let loaded = ClientIdentity::load(&self.path(&certificate), &self.secret_file("client key", &key));
-                loaded
-                    .map(Some)
-                    .map_err(|error| self.wrong("relay.client_certificate", error.to_string(), error.hint()))
+                loaded.map(Some).map_err(|error| match error {
+                    IdentityError::Secret(error) => error.into(),
+                    error => self.wrong("relay.client_certificate", error.to_string(), error.hint()),
+                })
             }
             _ => {
                 let hint = "Set client_certificate and client_key, or neither.";

@@ -87,7 +87,8 @@ impl Cache {
         };
         let state = |error: std::io::Error| {
             let folder = kept.parent().unwrap_or(kept).display().to_string();
-            Trouble::new(Step::Token, Cause::Io(format!("the state directory {folder}: {error}")))
+            let what = format!("the state directory {folder} must be there and belong to the service's user: {error}");
+            Trouble::new(Step::Token, Cause::Io(what))
         };
         let _turn = kept::turn(kept).await.map_err(state)?;
         if let Some(unkept) = &self.unkept
