@@ -29,8 +29,13 @@ fn checked(text: &str) -> (bool, String) {
     };
     private("keys/admin.asc", &armored);
     private("keys/ossec.pub", &armored);
-    private("certs/MyOrg.crt", &fs::read(root.join("certs/test/ca.pem")).expect("the test CA"));
-    private("sasl_password", b"secret\n");
+    for (name, of) in [("MyOrg.crt", "ca.pem"), ("monitor.crt", "localhost.pem"), ("monitor.key", "localhost-key.pem")]
+    {
+        private(&format!("certs/{name}"), &fs::read(root.join("certs/test").join(of)).expect("test material"));
+    }
+    for name in ["sasl_password", "proxy_password", "access_token", "client_secret", "refresh_token"] {
+        private(name, b"secret\n");
+    }
     let text = text.replace("<40 hex digits of keys/admin.asc>", &certificate.fingerprint().to_hex());
     let configuration = private("sealrelay.toml", text.as_bytes());
     let output = program().arg("--config").arg(configuration).args(["config", "check"]).output().expect("runs");
@@ -66,6 +71,27 @@ fn every_key_the_sample_explains_is_accepted_with_the_value_it_shows() {
         tried += 1;
     }
     assert!(tried >= 15, "the sample explains only {tried} keys");
+}
+
+/// Keys that only work together stand indented, line behind line.
+#[test]
+fn every_group_of_keys_the_sample_explains_is_accepted_together() {
+    let sample = sample();
+    let lines: Vec<&str> = sample.lines().collect();
+    let is_group = |line: &&str| line.starts_with("#   ");
+    let groups = lines.chunk_by(|a, b| is_group(a) == is_group(b)).filter(|chunk| is_group(&chunk[0]));
+    let groups: Vec<Vec<&str>> =
+        groups.map(|group| group.iter().map(|line| line.trim_start_matches("#   ")).collect()).collect();
+    assert_eq!(groups.len(), 4, "{groups:?}");
+    for group in groups {
+        let of_token = group.iter().any(|setting| setting.starts_with("token"));
+        // In the place of the commented group: behind all keys of the relay host.
+        let text = sample.lines().filter(|line| !(of_token && line.starts_with("password_file"))).map(|line| {
+            if line == "[spool]" { format!("{}\n\n[spool]\n", group.join("\n")) } else { format!("{line}\n") }
+        });
+        let (good, said) = checked(&text.collect::<String>());
+        assert!(good, "{group:?}: {said}");
+    }
 }
 
 fn is_setting(line: &str) -> bool {
