@@ -139,3 +139,25 @@ fn the_tutorials_gmail_case_and_the_guides_three_tiers_of_trust_are_accepted() {
         assert!(good, "{said}\n{text}");
     }
 }
+
+/// The README's blocks that log in with a token; the second one is only the table.
+#[test]
+fn the_readmes_logins_at_gmail_and_microsoft_365_are_accepted() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let blocks: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .filter(|block| block.contains("[relay.oauth]"))
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    let recipient = &GMAIL[..GMAIL.find("[[relay]]").expect("a relay host")];
+    for block in blocks {
+        let relay = match block.contains("[[relay]]") {
+            true => "",
+            false => "[[relay]]\nhost = \"smtp.office365.com\"\nusername = \"alerts@example.org\"\n",
+        };
+        let (good, said) = checked(&format!("{recipient}{relay}{block}"));
+        assert!(good, "{said}\n{block}");
+    }
+}

@@ -128,6 +128,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_root_keeps_belongs_to_the_service() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        chown(folder.path(), Some(4711), Some(4712)).expect("given away");
+        let kept = folder.path().join("kept");
+        assert!(keep(&kept, &Refresh { token: Secret::new("x".into()), grown_from: "y".into() }).await);
+        let metadata = kept.metadata().expect("there");
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (4711, 4712, 0o600));
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_kept_is_said() {
         let refresh = Refresh { token: Secret::new("x".into()), grown_from: "y".into() };
         assert!(!keep(Path::new("/nowhere/at/all/kept"), &refresh).await);

@@ -220,4 +220,18 @@ mod tests {
         assert_eq!(scram.password.as_str(), "IX");
         assert!(Scram::new("user", &Secret::new("bell\u{7}".to_owned())).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_challenge_panics_and_none_is_a_proof(
+            parts in proptest::collection::vec(proptest::sample::select(&["r=", "s=", "i=", "v=", NONCE, ",", "=", "4096", "AAAA", "\u{e9}"][..]), 0..12)
+        ) {
+            let mut scram = begun();
+            let text = parts.concat();
+            if scram.answer(text.as_bytes()).is_ok() {
+                proptest::prop_assert!(scram.answer(text.as_bytes()).is_err());
+            }
+            proptest::prop_assert!(scram.finish().is_err());
+        }
+    }
 }
