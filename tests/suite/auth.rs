@@ -48,6 +48,10 @@ fn assert_not_logged(setup: &Setup, secret: &str) {
     let log = setup.log();
     assert!(log.contains("> AUTH <redacted>"), "no login was logged:\n{log}");
     assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
+    // Passwords can be tried against a SCRAM challenge.
+    let challenges: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once(" < 334 ")).map(|(_, rest)| rest).collect();
+    assert!(challenges.iter().all(|rest| *rest == "<redacted>"), "{challenges:?}");
     for offset in 0..3 {
         // What stays the same whatever stands before and behind it.
         let encoded = STANDARD.encode([&vec![0; offset][..], secret.as_bytes()].concat());
@@ -322,24 +326,16 @@ fn a_token_server_that_is_away_stranger_or_troubled_makes_mail_wait_and_gets_no_
         assert!(code != 0 && text.contains(said), "{name}: {code} {text}");
     }
     let config = fs::read_to_string(setup.configure()).expect("a configuration");
-    let daemon = {
-        let elsewhere = config.replace(&format!("localhost:{}/token", tokens.port), "localhost:1/token");
+    for (port, said) in [(1, "the token server localhost:1: "), (stranger.port, "not trusted")] {
+        let elsewhere = config.replace(&format!(":{}/token", tokens.port), &format!(":{port}/token"));
         setup.write("sealrelay.toml", elsewhere.as_bytes());
         let output = setup.run(&["check", "--login"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            text.contains("the token server localhost:1: ") && text.contains("Look at what is named there"),
-            "{text}"
-        );
-        let strange = config.replace(&format!(":{}/token", tokens.port), &format!(":{}/token", stranger.port));
-        setup.write("sealrelay.toml", strange.as_bytes());
-        let output = setup.run(&["check", "--login"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(text.contains("not trusted"), "{text}");
-        tokens.now(|_| (503, String::new()));
-        setup.start()
-    };
+        assert!(text.contains(said) && text.contains("Look at what is named there"), "{text}");
+    }
     assert!(stranger.asked().is_empty(), "a stranger was told the secrets");
+    tokens.now(|_| (503, String::new()));
+    let daemon = setup.start();
     send_alert(&daemon.address, "waits");
     assert!(trouble(&daemon).contains("it answered 503"));
     assert_eq!((setup.spooled("queue").len(), mechanisms(&relay_host).len()), (1, 0));
