@@ -13,13 +13,15 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::config::{HttpsUrl, Proxy};
 use crate::connect::{ConnectError, connect};
-use crate::tls::{Handshake, Offer, Presented, Tls, TlsError, TrustStore};
+use crate::tls::{Groups, Handshake, Offer, Presented, Tls, TlsError, TrustStore};
 
 /// From the first packet to the last octet of the answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,9 +87,11 @@ impl Https {
     }
 
     async fn post(&self, url: &HttpsUrl, form: String) -> Result<Answer, HttpsError> {
-        let stream = connect(&url.host, url.port, self.proxy.as_ref(), PATIENCE).await?.stream;
-        let offer = Offer { host: &url.host, identity: None, groups: self.tls.groups() };
-        let stream = self.tls.connect(stream, offer, Handshake::Strict, &mut Presented::default()).await?;
+        let stream = match self.secured(url, Groups::All).await {
+            // The same box on the way that chokes on the longer ClientHello to a relay host.
+            Err(HttpsError::Tls(error)) if error.may_be_the_hello() => self.secured(url, Groups::Classic).await?,
+            outcome => outcome?,
+        };
         let request = Request::post(url.path.as_str())
             .header("Host", url.authority())
             .header("Content-Type", "application/x-www-form-urlencoded")
@@ -95,6 +99,12 @@ impl Https {
             .header("Connection", "close")
             .body(Full::new(Bytes::from(form)))?;
         exchange(stream, request).await
+    }
+
+    async fn secured(&self, url: &HttpsUrl, groups: Groups) -> Result<TlsStream<TcpStream>, HttpsError> {
+        let stream = connect(&url.host, url.port, self.proxy.as_ref(), PATIENCE).await?.stream;
+        let offer = Offer { host: &url.host, identity: None, groups };
+        Ok(self.tls.connect(stream, offer, Handshake::Strict, &mut Presented::default()).await?)
     }
 }
 

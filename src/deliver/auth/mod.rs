@@ -12,6 +12,7 @@ mod simple;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use self::oauth::Tokens;
@@ -67,7 +68,7 @@ impl Account {
         let mechanism = choose(&self.login, &offered.auth)?;
         let username = self.login.username.as_str();
         let mut token = None;
-        let mut exchange: Box<dyn Exchange> = match &self.login.proof {
+        let exchange: Box<dyn Exchange> = match &self.login.proof {
             Proof::Password(password) => match mechanism {
                 Mechanism::ScramSha256 => Box::new(Scram::new(username, password)?),
                 Mechanism::Login => Box::new(LoginPrompts::new(username, password)),
@@ -82,7 +83,7 @@ impl Account {
                 Box::new(Bearer::new(mechanism, username, &token.secret))
             }
         };
-        let outcome = run(dialog, mechanism.name(), exchange.as_mut()).await;
+        let outcome = run(dialog, mechanism.name(), exchange).await;
         match (outcome, token) {
             // It may have been revoked, or the clock may have stood still: a fresh one is worth an attempt.
             (Err(Trouble { cause: Cause::Reply(reply), .. }), Some(token)) if reply.is_permanent() && token.is_old => {
@@ -107,7 +108,7 @@ fn choose(login: &Login, offered: &[String]) -> Result<Mechanism, Trouble> {
 }
 
 /// The exchange from AUTH to the final reply.
-async fn run(dialog: &mut Dialog, name: &str, exchange: &mut dyn Exchange) -> Result<Reply, Trouble> {
+async fn run(dialog: &mut Dialog, name: &str, mut exchange: Box<dyn Exchange>) -> Result<Reply, Trouble> {
     let mut first = exchange.first();
     let mut line = Zeroizing::new(format!("AUTH {name}"));
     if let Some(answer) = &first {
@@ -120,20 +121,32 @@ async fn run(dialog: &mut Dialog, name: &str, exchange: &mut dyn Exchange) -> Re
         let reply = dialog.command(Step::Auth, &line, Show::Redacted).await?;
         line = match reply.code {
             235 => return exchange.finish().map(|()| reply),
-            334 => {
-                let answer = match first.take() {
-                    Some(answer) => Ok(answer),
-                    None => challenge(&reply).and_then(|challenge| exchange.answer(&challenge)),
-                };
-                match answer {
-                    Ok(answer) => encoded(&answer),
-                    Err(trouble) => return Err(cancel(dialog, trouble).await),
+            334 => match respond(exchange, first.take(), &reply).await {
+                Ok((next, answer)) => {
+                    exchange = next;
+                    encoded(&answer)
                 }
-            }
+                Err(trouble) => return Err(cancel(dialog, trouble).await),
+            },
             _ => return Err(Trouble::new(Step::Auth, Cause::Reply(reply))),
         };
     }
     Err(Trouble::new(Step::Auth, Cause::Nonsense("the relay host asks on and on".to_owned())))
+}
+
+/// What is said to a 334: the first answer, if it has not been said yet, or one to the challenge. That is worked out
+/// where it keeps nobody waiting: SCRAM may ask for a second of work.
+async fn respond(
+    mut exchange: Box<dyn Exchange>,
+    first: Option<Answer>,
+    reply: &Reply,
+) -> Result<(Box<dyn Exchange>, Answer), Trouble> {
+    if let Some(answer) = first {
+        return Ok((exchange, answer));
+    }
+    let challenge = challenge(reply)?;
+    let work = move || exchange.answer(&challenge).map(|answer| (exchange, answer));
+    spawn_blocking(work).await.unwrap_or_else(|_| Err(nonsense("working out the answer was broken off")))
 }
 
 /// Ends the exchange as RFC 4954 4 has it, so that the session stays in step for QUIT.

@@ -22,7 +22,7 @@ use crate::envelope::random;
 
 /// RFC 7677 4.
 const LEAST_ITERATIONS: u32 = 4096;
-/// A third of a second of one core; servers use 4,096 to some 100,000.
+/// About a second of one core; servers use 4,096 to some 100,000.
 const MOST_ITERATIONS: u32 = 1_000_000;
 /// GS2 header: no channel binding, no other identity; and the same in base64, as it comes back (RFC 5802 7).
 const GS2_HEADER: &str = "n,,";

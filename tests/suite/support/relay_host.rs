@@ -216,7 +216,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 }
 
 fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result<()> {
-    if first.longest_hello.is_some_and(|limit| first_record(&stream).is_ok_and(|length| length > limit)) {
+    if first.longest_hello.is_some_and(|limit| chokes(&stream, limit)) {
         // What was not read makes the system reset the connection when it is closed.
         return Ok(());
     }
@@ -342,13 +342,12 @@ pub fn server_config(identity: &Identity, client_ca: Option<&str>) -> ServerConf
     .expect("an identity")
 }
 
-/// The length of the first TLS record, which stays unread.
-fn first_record(stream: &TcpStream) -> std::io::Result<usize> {
+/// Whether the first TLS record, which stays unread, is longer than `limit`.
+pub fn chokes(stream: &TcpStream, limit: usize) -> bool {
     let mut header = [0; 5];
-    while stream.peek(&mut header)? < header.len() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(usize::from(u16::from_be_bytes([header[3], header[4]])))
+    // The record comes in one piece, or the client is gone.
+    let count = stream.peek(&mut header).unwrap_or(0);
+    count == header.len() && usize::from(u16::from_be_bytes([header[3], header[4]])) > limit
 }
 
 fn decoded(text: &str) -> String {

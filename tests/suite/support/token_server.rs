@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::{ServerConnection, StreamOwned};
 
 use super::pki::Identity;
-use super::relay_host::server_config;
+use super::relay_host::{chokes, server_config};
 
 /// Status code and content.
 pub type Answer = (u16, String);
@@ -25,6 +25,8 @@ pub struct TokenServer {
 }
 
 struct Shared {
+    /// The longest ClientHello it takes.
+    longest_hello: Mutex<Option<usize>>,
     asked: Mutex<Vec<Asked>>,
     answers: Mutex<Box<Answers>>,
 }
@@ -33,7 +35,11 @@ impl TokenServer {
     pub fn start(identity: &Identity, answers: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let shared = Arc::new(Shared { asked: Mutex::default(), answers: Mutex::new(Box::new(answers)) });
+        let shared = Arc::new(Shared {
+            longest_hello: Mutex::default(),
+            asked: Mutex::default(),
+            answers: Mutex::new(Box::new(answers)),
+        });
         let (own, config) = (Arc::clone(&shared), Arc::new(server_config(identity, None)));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -54,6 +60,11 @@ impl TokenServer {
 
     pub fn now(&self, answers: impl FnMut(&Asked) -> Answer + Send + 'static) {
         *self.shared.answers.lock().expect("answers") = Box::new(answers);
+    }
+
+    /// Resets connections whose ClientHello is longer, from the next one on.
+    pub fn takes_hellos_up_to(&self, limit: usize) {
+        *self.shared.longest_hello.lock().expect("a limit") = Some(limit);
     }
 
     pub fn asked(&self) -> MutexGuard<'_, Vec<Asked>> {
@@ -78,6 +89,10 @@ pub fn grant(token: &str, seconds: u64, refresh_token: Option<&str>) -> String {
 impl Shared {
     fn serve(&self, stream: TcpStream, connection: ServerConnection) -> std::io::Result<()> {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let limit = *self.longest_hello.lock().expect("a limit");
+        if limit.is_some_and(|limit| chokes(&stream, limit)) {
+            return Ok(());
+        }
         let mut stream = BufReader::new(StreamOwned::new(connection, stream));
         let mut length = 0;
         let mut request = String::new();
