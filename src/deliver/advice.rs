@@ -21,7 +21,7 @@ pub fn for_trouble(trouble: &Trouble) -> &'static str {
             "Look at what is named there: the file, or relay.oauth.token_url and the way to it; it will be tried again."
         }
         (Cause::OldToken(_), _) => "Nothing yet: the next attempt gets a fresh token.",
-        (Cause::NotTrusted(_), Step::Auth) => {
+        (Cause::NotProven, _) => {
             "Check the password; if it is right, this is not the relay host it belongs to: check ca_file or pins."
         }
         (Cause::NoStartTls, _) => {

@@ -74,7 +74,9 @@ pub enum Cause {
     NoProof(String),
     /// The relay host did not take a token that was kept from an earlier login; the next attempt gets a fresh one.
     OldToken(Reply),
-    /// TLS could not be verified, or the relay host could not prove that it knows the password.
+    /// The relay host could not prove that it knows the password (SCRAM).
+    NotProven,
+    /// TLS could not be verified.
     NotTrusted(String),
     /// TLS could not be set up.
     Tls(String),
@@ -139,7 +141,7 @@ impl Trouble {
         match (&self.cause, self.step) {
             (Cause::TooLarge(_), _) => Meaning::Impossible,
             (Cause::Reply(reply), _) if reply.code == 421 => Meaning::RelayWaits,
-            (Cause::NoMechanism(_) | Cause::NoProof(_), _) | (Cause::NotTrusted(_), Step::Auth) => Meaning::LoginWrong,
+            (Cause::NoMechanism(_) | Cause::NoProof(_) | Cause::NotProven, _) => Meaning::LoginWrong,
             (Cause::Reply(reply), Step::Auth) if reply.is_permanent() => Meaning::LoginWrong,
             (_, step) if step.is_before_mail() => Meaning::RelayWaits,
             // Nothing of the message has been said yet that could have caused it.
@@ -182,7 +184,7 @@ impl Trouble {
             },
             Cause::TooLarge(_) => "5.3.4".to_owned(),
             Cause::NotTrusted(_) | Cause::NoStartTls | Cause::Injected | Cause::NoMechanism(_) => "4.7.5".to_owned(),
-            Cause::NoProof(_) | Cause::OldToken(_) => "4.7.8".to_owned(),
+            Cause::NoProof(_) | Cause::OldToken(_) | Cause::NotProven => "4.7.8".to_owned(),
             _ => "4.4.2".to_owned(),
         }
     }
@@ -234,6 +236,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the relay host offers no login we can use (it offers: {})", offered.join(" "))
             }
             Cause::NoProof(why) | Cause::NotTrusted(why) | Cause::Tls(why) => f.write_str(why),
+            Cause::NotProven => f.write_str("the relay host could not prove that it knows the password"),
             Cause::OldToken(reply) => {
                 write!(f, "the relay host said to {step}: {reply} (the token was an earlier one; a fresh one is next)")
             }
@@ -268,7 +271,7 @@ mod tests {
         assert_eq!(said(Step::Auth, 535, "5.7.8 no"), Meaning::LoginWrong);
         assert_eq!(said(Step::Auth, 454, "4.7.0 later"), Meaning::RelayWaits);
         assert_eq!(Trouble::new(Step::Auth, Cause::NoMechanism(vec![])).meaning(), Meaning::LoginWrong);
-        assert_eq!(Trouble::new(Step::Auth, Cause::NotTrusted("forged".into())).meaning(), Meaning::LoginWrong);
+        assert_eq!(Trouble::new(Step::Auth, Cause::NotProven).meaning(), Meaning::LoginWrong);
         assert_eq!(Trouble::new(Step::Token, Cause::NoProof("invalid_grant".into())).meaning(), Meaning::LoginWrong);
         assert_eq!(Trouble::new(Step::Token, Cause::Timeout).meaning(), Meaning::RelayWaits);
         let old = Reply { code: 535, lines: vec!["5.7.8 expired".to_owned()] };
