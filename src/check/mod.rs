@@ -6,7 +6,6 @@
 
 mod certificate;
 mod report;
-mod verify_code;
 
 pub use report::Report;
 

@@ -6,12 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::certificate::Shown;
-use super::verify_code;
 use crate::config::{Relay, TlsMode, Trust};
 use crate::deliver::advice;
 use crate::deliver::outcome::{Cause, Step, Trouble};
 use crate::deliver::starttls::Seen;
-use crate::tls::TrustStore;
+use crate::tls::{TrustStore, Verdict};
 
 /// The report.
 #[derive(Serialize, Debug, Clone)]
@@ -67,7 +66,7 @@ impl Report {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let tls = seen.tls.unwrap_or_default();
-        let code = tls.verdict.as_ref().map(|verdict| verify_code::of(verdict, &tls.chain, &relay.host));
+        let code = tls.verdict.as_ref().map(Verdict::code);
         // A handshake that broke off has verified nothing, whatever the chain looks like.
         let code = code.filter(|(number, _)| *number != 0 || tls.protocol.is_some());
         let inside = seen.inside.unwrap_or_default();

@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::smtp::reply::Reply;
+use crate::tls::Verdict;
 
 /// Where in a delivery something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub enum Cause {
     /// It offers none of our login mechanisms; what it offers.
     NoMechanism(Vec<String>),
     /// TLS could not be verified.
-    NotTrusted(String),
+    NotTrusted(Verdict),
     /// TLS could not be set up.
     Tls(String),
     /// The message is larger than it takes: its SIZE.
@@ -211,7 +212,8 @@ impl fmt::Display for Trouble {
             Cause::NoMechanism(offered) => {
                 write!(f, "the relay host offers no login we can use (it offers: {})", offered.join(" "))
             }
-            Cause::NotTrusted(why) | Cause::Tls(why) => f.write_str(why),
+            Cause::NotTrusted(verdict) => verdict.fmt(f),
+            Cause::Tls(why) => f.write_str(why),
             Cause::TooLarge(limit) => write!(f, "the message is larger than the relay host's limit of {limit} octets"),
             Cause::Timeout => write!(f, "timed out at {step}"),
             Cause::Closed => write!(f, "the relay host closed the connection at {step}"),

@@ -107,7 +107,7 @@ async fn secure(
     let connected = timeout(relay.timeout, tls.connect(stream, &relay.host, handshake, presented)).await;
     match connected {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error @ TlsError::NotTrusted(_))) => Err(Trouble::new(Step::Tls, Cause::NotTrusted(error.to_string()))),
+        Ok(Err(TlsError::NotTrusted(verdict))) => Err(Trouble::new(Step::Tls, Cause::NotTrusted(verdict))),
         Ok(Err(error)) => Err(Trouble::new(Step::Tls, Cause::Tls(error.to_string()))),
         Err(_) => Err(Trouble::new(Step::Tls, Cause::Timeout)),
     }

@@ -4,8 +4,12 @@
 //! file, or pins, and has verified that the server owns the key of the certificate it presented. On failure the error
 //! keeps the chain as presented. An attacker on the wire controls every octet before that.
 
+mod anchors;
+mod fault;
 mod pin;
 mod trust;
+mod verdict;
+mod verifier;
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +19,12 @@ use rustls::{ClientConfig, client::Resumption};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub use fault::{Code, Fault};
 pub use pin::Digests;
-pub use trust::{TrustError, TrustStore, Verdict};
+pub use trust::{TrustError, TrustStore};
+pub use verdict::Verdict;
 
-use trust::Verifier;
+use verifier::Verifier;
 
 /// What a server showed of itself in a handshake.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +62,16 @@ pub enum TlsError {
 pub struct Tls {
     store: Arc<TrustStore>,
     provider: Arc<rustls::crypto::CryptoProvider>,
+    names: Names,
+}
+
+/// Names that `check` was given to use in place of the one it connects to.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Sent as the server name indication.
+    pub sent: Option<String>,
+    /// Verified; the one that is sent if missing.
+    pub verified: Option<String>,
 }
 
 /// Whether a certificate that is not trusted ends the handshake at once.
@@ -70,7 +86,14 @@ pub enum Handshake {
 impl Tls {
     /// With what `store` trusts.
     pub fn new(store: TrustStore) -> Self {
-        Self { store: Arc::new(store), provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()) }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Self { store: Arc::new(store), provider, names: Names::default() }
+    }
+
+    /// With other names than the host's own.
+    #[must_use]
+    pub fn with_names(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 
     /// The trust store.
@@ -92,8 +115,10 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| TlsError::Name(host.to_owned(), error))?;
-        let verifier = Arc::new(Verifier::new(Arc::clone(&self.store), Arc::clone(&self.provider), handshake));
+        let name = server_name(self.names.sent.as_deref().unwrap_or(host))?;
+        let verified = self.names.verified.as_deref().map(server_name).transpose()?;
+        let (store, provider) = (Arc::clone(&self.store), Arc::clone(&self.provider));
+        let verifier = Arc::new(Verifier::new(store, provider, handshake, verified));
         let config = self.config(Arc::clone(&verifier)).map_err(TlsError::Setup)?;
         let outcome = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         (presented.chain, presented.verdict) = verifier.seen();
@@ -124,6 +149,10 @@ impl Tls {
         config.resumption = Resumption::disabled();
         Ok(config)
     }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Name(name.to_owned(), error))
 }
 
 /// `TLSv1_3` as openssl prints it.
