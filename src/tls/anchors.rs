@@ -88,9 +88,11 @@ impl Anchors {
         now: UnixTime,
         dates: Dates,
     ) -> Result<(), Error> {
-        let alive = |path: &VerifiedPath<'_>| match dates {
-            Dates::Count => self.alive(path.anchor(), now),
-            Dates::Ignore => Ok(()),
+        let good = |path: &VerifiedPath<'_>| {
+            if path.intermediate_certificates().any(|issuer| may_not_sign(&issuer.der())) {
+                return Err(Error::EndEntityUsedAsCa);
+            }
+            if dates == Dates::Count { self.alive(path.anchor(), now) } else { Ok(()) }
         };
         EndEntityCert::try_from(end)?
             .verify_for_usage(
@@ -100,7 +102,7 @@ impl Anchors {
                 now,
                 KeyUsage::server_auth(),
                 None,
-                Some(&alive),
+                Some(&good),
             )
             .map(|_| ())
     }
@@ -156,7 +158,9 @@ impl Anchors {
             let self_issued = current.subject().as_raw() == issuer;
             walk.weak_issuer |= !walk.certificates.is_empty() && rsa_is_weak(&current);
             walk.certificates.push(current);
-            if let Some(anchor) = self.about.iter().find(|about| about.subject == issuer) {
+            let anchor = self.about.iter().find(|about| about.subject == issuer);
+            // A renewed self-signed certificate has the name of the one that is trusted; it is another one all the same.
+            if let Some(anchor) = anchor.filter(|_| !self_issued || walk.certificates.len() > 1) {
                 walk.weak_issuer |= anchor.weak;
                 return walk;
             }
@@ -208,6 +212,12 @@ fn anchor(der: &CertificateDer<'_>) -> Option<(TrustAnchor<'static>, About)> {
     Some((anchor.to_owned(), about))
 }
 
+/// An issuer whose keyUsage leaves out keyCertSign (RFC 5280 4.2.1.3), which webpki does not look at.
+fn may_not_sign(issuer: &CertificateDer<'_>) -> bool {
+    let Ok((_, read)) = X509Certificate::from_der(issuer) else { return true };
+    !matches!(read.key_usage(), Ok(None)) && !matches!(read.key_usage(), Ok(Some(usage)) if usage.value.key_cert_sign())
+}
+
 /// The name alone, as RFC 9525 wants it: in the subjectAltName, never in the subject.
 pub fn named(end: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     EndEntityCert::try_from(end)?.verify_is_valid_for_subject_name(name)
@@ -237,8 +247,9 @@ pub fn fault(error: &Error, name: &ServerName<'_>, chain: &[CertificateDer<'_>])
         Error::NameConstraintViolation => Fault::NotPermitted,
         Error::UnsupportedCriticalExtension => Fault::CriticalExtension,
         Error::InvalidSignatureForPublicKey | Error::SignatureAlgorithmMismatch => Fault::BadSignature,
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Fault::WeakSignature,
+        Error::UnsupportedSignatureAlgorithmContext(_) | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            Fault::WeakSignature
+        }
         Error::MaximumPathBuildCallsExceeded
         | Error::MaximumPathDepthExceeded
         | Error::MaximumSignatureChecksExceeded

@@ -1,6 +1,6 @@
 //! What is wrong with a server's certificates: one fault, the first real one, with openssl's number and text for it.
 //!
-//! openssl's own order decides which is the first: the way to an anchor, what the certificates may be used for, how
+//! openssl's own order decides which is the first: a key too weak for anything, the way to an anchor, what the certificates may be used for, how
 //! strong they are, the name, signatures and dates, name constraints. Its `Verify return code` line shows the last one
 //! it met instead, which hides an unknown issuer behind an expired date. No fault has the number 0.
 
@@ -12,6 +12,8 @@ pub type Code = (u32, &'static str);
 /// The faults, in the order in which openssl looks for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
+    /// Its RSA key has less than 2048 bits: signatures by it are not taken.
+    WeakKey,
     /// Signed by its own key, and not among what is trusted.
     SelfSigned,
     /// The chain ends with a root that is not trusted.
@@ -28,9 +30,7 @@ pub enum Fault {
     PathLength,
     /// Not for a server, or an authority's own certificate that is not trusted by itself.
     Purpose,
-    /// Its RSA key has less than 2048 bits: signatures by it are not taken.
-    WeakKey,
-    /// The same of an issuer's key.
+    /// An RSA key in its chain has less than 2048 bits.
     WeakIssuerKey,
     /// Signed with MD5, SHA-1 or something else that is not taken.
     WeakSignature,
@@ -57,6 +57,7 @@ pub enum Fault {
 impl Fault {
     /// All of them.
     pub const ALL: [Self; 20] = [
+        Self::WeakKey,
         Self::SelfSigned,
         Self::UntrustedRoot,
         Self::UnknownIssuer,
@@ -65,7 +66,6 @@ impl Fault {
         Self::InvalidCa,
         Self::PathLength,
         Self::Purpose,
-        Self::WeakKey,
         Self::WeakIssuerKey,
         Self::WeakSignature,
         Self::HostName,

@@ -128,7 +128,10 @@ impl fmt::Display for Verdict {
             Self::Pinned(pin) => write!(f, "the pin {pin} matched (neither chain, name nor dates count)"),
             Self::PinMismatch { expected, presented, instead } => {
                 let (expected, presented) = (expected.join(" or "), presented.join(" = "));
-                write!(f, "the server's certificate is not the pinned one: expected {expected}, presented {presented}")?;
+                write!(
+                    f,
+                    "the server's certificate is not the pinned one: expected {expected}, presented {presented}"
+                )?;
                 instead.iter().try_for_each(|instead| write!(f, "; {instead}"))
             }
             Self::Refused(fault, facts) => {

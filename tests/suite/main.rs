@@ -12,6 +12,7 @@ mod examples;
 mod intake;
 mod invariants;
 mod keys;
+mod matrix;
 mod overload;
 mod peers;
 mod replies;

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::eventually;
@@ -29,6 +31,13 @@ pub enum Act {
     Late(Duration),
 }
 
+/// What is left of a connection once TLS, or what stands in its place, is up.
+pub trait Duplex: Read + Write + Send {}
+impl<T: Read + Write + Send> Duplex for T {}
+
+/// Makes one from a connection on which TLS should begin.
+pub type Secure = Arc<dyn Fn(TcpStream) -> std::io::Result<Box<dyn Duplex>> + Send + Sync>;
+
 /// How a relay host behaves; what is not named is honest.
 #[derive(Clone)]
 pub struct Script {
@@ -39,6 +48,8 @@ pub struct Script {
     pub offers_starttls: bool,
     pub capabilities: Vec<String>,
     pub identity: Identity,
+    /// Another way to do TLS than rustls and `identity`.
+    pub secure: Option<Secure>,
 }
 
 impl Script {
@@ -50,6 +61,7 @@ impl Script {
             offers_starttls: true,
             capabilities: vec!["SIZE 35882577".into(), "AUTH PLAIN LOGIN".into()],
             identity: identity.clone(),
+            secure: None,
         }
     }
 
@@ -199,16 +211,27 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     inside(stream, &script, shared)
 }
 
-fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result<()> {
+/// TLS by rustls. Whether the key belongs to the certificate is the client's to find out: a thief's does not.
+pub fn rustls_server(identity: &Identity, stream: TcpStream) -> std::io::Result<Box<dyn Duplex>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = provider.key_provider.load_private_key(identity.private_key()).map_err(std::io::Error::other)?;
+    let certified = SingleCertAndKey::from(CertifiedKey::new(identity.chain.clone(), key));
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(certified);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("protocols")
         .with_no_client_auth()
-        .with_single_cert(first.identity.chain.clone(), first.identity.private_key())
-        .map_err(std::io::Error::other)?;
+        .with_cert_resolver(resolver);
     let connection = ServerConnection::new(Arc::new(config)).map_err(std::io::Error::other)?;
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+    Ok(Box::new(StreamOwned::new(connection, stream)))
+}
+
+fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result<()> {
+    let stream = match &first.secure {
+        Some(secure) => secure(stream)?,
+        None => rustls_server(&first.identity, stream)?,
+    };
+    let mut stream = BufReader::new(stream);
     if first.implicit_tls {
         act(first, "greeting", stream.get_mut(), "220 relay.example.org ESMTP")?;
     }
@@ -277,7 +300,7 @@ fn says_354(script: &Script) -> bool {
     }
 }
 
-fn login(stream: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> std::io::Result<bool> {
+fn login(stream: &mut BufReader<Box<dyn Duplex>>) -> std::io::Result<bool> {
     let mut given = Vec::new();
     for prompt in ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"] {
         write_line(stream.get_mut(), prompt)?;
