@@ -4,7 +4,7 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use crate::config::{Config, Recipient};
@@ -18,12 +18,17 @@ use crate::status::Counters;
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
-    recipients: Vec<Recipient>,
-    reverse_path: String,
-    sealer: Sealer,
+    sealing: RwLock<Arc<Sealing>>,
     notices: Notices,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+}
+
+/// What a reload replaces, as one: a mail is routed and sealed by what was in force when it came.
+struct Sealing {
+    recipients: Vec<Recipient>,
+    reverse_path: String,
+    sealer: Sealer,
 }
 
 /// Why a mail is not ours.
@@ -52,13 +57,20 @@ impl Pipeline {
     /// Joins the stages.
     pub fn new(config: &Config, sealer: Sealer, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
         Self {
-            recipients: config.recipients.clone(),
-            reverse_path: config.sender.envelope.to_string(),
-            sealer,
+            sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
             spool,
             counters,
         }
+    }
+
+    /// From now on mails are routed and sealed by `config` and `sealer`.
+    pub fn reload(&self, config: &Config, sealer: Sealer) {
+        *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Sealing::new(config, sealer));
+    }
+
+    fn sealing(&self) -> Arc<Sealing> {
+        Arc::clone(&self.sealing.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes responsibility for `mail`, or says why not. Blocks: sealing is work and the disk is slow.
@@ -66,46 +78,54 @@ impl Pipeline {
     /// # Errors
     /// It cannot be sealed for anybody, or the disk does not take it.
     pub fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
-        let chosen = route::route(&self.recipients, &mail.envelope);
+        let sealing = self.sealing();
+        let chosen = route::route(&sealing.recipients, &mail.envelope);
         let mut batch = Batch::default();
-        self.seal(mail, &chosen, &[], &mut batch);
+        self.seal(&sealing, mail, &chosen, &[], &mut batch);
         if batch.entries.is_empty() {
             let defaults: Vec<usize> =
-                route::defaults(&self.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
+                route::defaults(&sealing.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
             let notes: Vec<Note> = batch
                 .unsealable
                 .iter()
-                .map(|&nth| Note::CannotSealTo(self.recipients[nth].address.to_string()))
+                .map(|&nth| Note::CannotSealTo(sealing.recipients[nth].address.to_string()))
                 .collect();
-            self.seal(mail, &defaults, &notes, &mut batch);
+            self.seal(&sealing, mail, &defaults, &notes, &mut batch);
         }
-        self.store(mail, batch)
+        self.store(&sealing, mail, batch)
     }
 
     /// Whether an alert for the default recipients could be sealed now.
     pub fn can_seal(&self) -> bool {
-        route::defaults(&self.recipients).into_iter().any(|nth| self.sealer.can_seal_to(nth).is_ok())
+        let sealing = self.sealing();
+        route::defaults(&sealing.recipients).into_iter().any(|nth| sealing.sealer.can_seal_to(nth).is_ok())
     }
 
     /// What an operator should know about the certificates now.
     pub fn warnings(&self) -> Vec<String> {
-        self.sealer.warnings()
+        self.sealing().sealer.warnings()
     }
 
     /// The fingerprint of the key that signs.
     pub fn signer(&self) -> String {
-        self.sealer.signer()
+        self.sealing().sealer.signer()
     }
 
-    fn seal<'a>(&'a self, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {
+    fn seal<'a>(&'a self, sealing: &Sealing, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {
         for &nth in to {
-            let recipient = self.recipients[nth].address.to_string();
+            let recipient = sealing.recipients[nth].address.to_string();
             let untold = self.notices.untold(&recipient);
             let mut notes = [&mail.notes, extra].concat();
             notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            match self.seal_one(mail, nth, notes) {
+            match self.seal_one(sealing, mail, nth, notes) {
                 Ok((sealed, number)) => {
-                    batch.entries.push(self.entry(mail.arrival, recipient.clone(), sealed, Some(number)));
+                    batch.entries.push(sealing.entry(
+                        &self.spool,
+                        mail.arrival,
+                        recipient.clone(),
+                        sealed,
+                        Some(number),
+                    ));
                     batch.told.push((recipient, untold));
                 }
                 Err(why) => {
@@ -113,8 +133,8 @@ impl Pipeline {
                     self.counters.not_sealed.up();
                     batch.unsealable.push(nth);
                     if self.notices.not_sealed(&recipient, SystemTime::now()) {
-                        let notice = self.sealer.notice(nth, mail.arrival);
-                        batch.notices.push(self.entry(mail.arrival, recipient, notice, None));
+                        let notice = sealing.sealer.notice(nth, mail.arrival);
+                        batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
                     }
                 }
             }
@@ -122,15 +142,21 @@ impl Pipeline {
     }
 
     /// A number is only taken when nothing but a fault of ours can keep it from being used.
-    fn seal_one(&self, mail: &Mail, nth: usize, notes: Vec<Note>) -> Result<(Sealed, Number<'_>), SealError> {
-        self.sealer.can_seal_to(nth)?;
-        let number = self.spool.numbers().take(self.recipients[nth].address.as_str());
+    fn seal_one(
+        &self,
+        sealing: &Sealing,
+        mail: &Mail,
+        nth: usize,
+        notes: Vec<Note>,
+    ) -> Result<(Sealed, Number<'_>), SealError> {
+        sealing.sealer.can_seal_to(nth)?;
+        let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
         let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value() };
-        let sealed = self.sealer.seal(mail, nth, notes, &numbered)?;
+        let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
 
-    fn store(&self, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
+    fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
         let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let lines: Vec<_> = entries
@@ -142,7 +168,7 @@ impl Pipeline {
         }
         let ids = self.spool.store(entries)?;
         for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
-            maillog::accepted(id, &mail.client, &self.reverse_path, recipient, *size, message_id);
+            maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
         }
         if sealed == 0 {
             return Err(AcceptError::Unsealable);
@@ -152,9 +178,16 @@ impl Pipeline {
         ids.iter().for_each(|_| self.counters.entries.up());
         Ok(ids)
     }
+}
+
+impl Sealing {
+    fn new(config: &Config, sealer: Sealer) -> Self {
+        Self { recipients: config.recipients.clone(), reverse_path: config.sender.envelope.to_string(), sealer }
+    }
 
     fn entry<'a>(
         &self,
+        spool: &Spool,
         arrival: SystemTime,
         recipient: String,
         sealed: Sealed,
@@ -163,7 +196,7 @@ impl Pipeline {
         let header = Header {
             recipient,
             reverse_path: self.reverse_path.clone(),
-            epoch: self.spool.numbers().epoch().to_owned(),
+            epoch: spool.numbers().epoch().to_owned(),
             sequence: number.as_ref().map(Number::value),
             sealed_to: sealed.sealed_to,
             message_id: sealed.message_id,

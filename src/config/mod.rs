@@ -52,7 +52,7 @@ pub struct Config {
 }
 
 /// `[listen]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// Where to listen.
     pub addresses: Vec<SocketAddr>,
