@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod openssl_words;
 mod queue;
 mod run;
 mod sendmail;
@@ -88,7 +89,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = sendmail::by_name(std::env::args_os()) {
         return code;
     }
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(openssl_words::translated(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();

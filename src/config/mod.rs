@@ -21,7 +21,7 @@ use ipnet::IpNet;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
-pub use relay::{Login, Relay, TlsMode, Trust};
+pub use relay::{Given, Login, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError};
 
 use crate::envelope::Address;

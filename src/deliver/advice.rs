@@ -72,7 +72,7 @@ const TABLE: [Row; 35] = [
     (
         Matter::Certificate(Fault::BadSignature),
         "code 7",
-        "The relay host sends an intermediate that did not sign its certificate: its operator should install the right one.",
+        "A certificate in the chain, or in ca_file, has the issuer's name and not its key: compare ca_file with the authority's own, or have the relay host's operator install the right intermediate.",
     ),
     (
         Matter::Certificate(Fault::NotYetValid),

@@ -14,6 +14,7 @@ mod caps_file;
 mod dialog;
 mod health;
 pub mod outcome;
+mod recent;
 mod relay;
 mod runner;
 pub mod session;
@@ -21,5 +22,6 @@ mod settle;
 pub mod starttls;
 mod worker;
 
-pub use dialog::{Dialog, Show};
+pub use dialog::{Dialog, Show, expect};
+pub use recent::Settled;
 pub use runner::Deliver;

@@ -19,6 +19,7 @@ use rustls::{ClientConfig, client::Resumption};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub use anchors::names;
 pub use fault::{Code, Fault};
 pub use pin::Digests;
 pub use trust::{TrustError, TrustStore};

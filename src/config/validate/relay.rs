@@ -5,10 +5,35 @@ use std::path::Path;
 
 use super::Validator;
 use crate::config::raw::{OneOrMore, RawRelay, RawTls};
-use crate::config::{ConfigError, Login, Origin, Relay, Secret, TlsMode, TlsPin, Trust};
+use crate::config::{ConfigError, Given, Login, Origin, Relay, Secret, TlsMode, TlsPin, Trust};
 
 /// More than these are a mistake, not a plan.
 const RELAYS: usize = 16;
+
+impl Relay {
+    /// A relay host that stands in no configuration, with a configuration's defaults.
+    ///
+    /// # Errors
+    /// What would be refused in a configuration.
+    pub fn given(given: Given) -> Result<Self, ConfigError> {
+        let (username, password_file) = given.login.unzip();
+        let raw = RawRelay {
+            host: Some(given.host),
+            port: given.port,
+            tls: given.tls.map(|tls| if tls == TlsMode::Implicit { RawTls::Implicit } else { RawTls::Starttls }),
+            username,
+            password_file: password_file.map(|file| file.display().to_string()),
+            // Somebody waits.
+            timeout: Some("30s".to_owned()),
+            ..RawRelay::default()
+        };
+        let validator = Validator::of(Path::new("arguments"));
+        if given.proxy.is_some() {
+            return Err(validator.wrong("proxy", "there is no way through a proxy yet", "Leave it out."));
+        }
+        validator.relay(raw)
+    }
+}
 
 impl Validator<'_> {
     /// All relay hosts, in the order they are tried; at least one.
