@@ -14,6 +14,7 @@ mod caps_file;
 mod dialog;
 mod health;
 pub mod outcome;
+mod presented;
 mod recent;
 mod relay;
 mod runner;

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::cap::Cap;
 use super::health::{Health, May};
-use crate::config::{Config, Relay};
+use crate::config::{Config, Relay, Trust};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::spool::{Lanes, Spool};
 use crate::status::RelayStatus;
@@ -45,10 +45,10 @@ pub struct RelayHost {
 
 impl RelayHost {
     fn new(relay: Relay, tls: Tls, before: Option<&Self>) -> Self {
-        let name = relay.name();
+        let dates_count = !matches!(relay.trust, Trust::Pins(_));
         let health = match before {
-            Some(before) => before.health.after_reload(relay.login == before.relay.login),
-            None => Health::new(name),
+            Some(before) => before.health.after_reload(relay.login == before.relay.login, dates_count),
+            None => Health::new(relay.name(), dates_count),
         };
         let cap = Cap::new(relay.per_hour, relay.per_day, before.map(|before| &before.cap));
         Self {

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::backoff;
 use super::caps_file;
+use super::presented;
 use super::recent::{Recent, Settled};
 use super::relay::RelayHosts;
 use super::worker::Worker;
@@ -43,6 +44,7 @@ impl Deliver {
     pub fn new(config: &Config, tls: Vec<Tls>, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
         let hosts = RelayHosts::new(config, tls, None);
         caps_file::take_up(&config.state, &hosts);
+        presented::take_up(&config.state, &hosts);
         let (state, reloaded, recent) = (config.state.clone(), Notify::new(), Arc::default());
         Self { hosts: RwLock::new(Arc::new(hosts)), spool, counters, recent, state, reloaded }
     }
@@ -117,6 +119,7 @@ impl Deliver {
         let tidied = spawn_blocking(move || {
             spool.tidy();
             caps_file::keep(&state, &hosts);
+            presented::keep(&state, &hosts);
         });
         let _ = tidied.await;
     }

@@ -2,6 +2,7 @@
 
 mod bad_configs;
 mod captures;
+mod certificates;
 mod check;
 mod commands;
 mod crashes;
@@ -22,4 +23,5 @@ mod reload;
 mod replies;
 mod sendmail;
 mod sockets;
+mod starttls_attacks;
 mod support;
