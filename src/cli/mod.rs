@@ -38,7 +38,7 @@ enum Command {
     /// Run the relay until it is told to end (SIGTERM)
     Run,
     /// Go the way to the relay host as delivery would, and tell the truth about it
-    Check(check::Arguments),
+    Check(Box<check::Arguments>),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
