@@ -45,6 +45,9 @@ pub mod pipeline;
 /// Start, tasks, signals, the end.
 pub mod daemon;
 
+/// What systemd is told.
+pub mod systemd;
+
 /// One signal, many listeners.
 pub mod shutdown;
 
@@ -56,6 +59,9 @@ pub mod maillog;
 
 /// What the daemon counts and how it is.
 pub mod status;
+
+/// The numbers of `status` for Prometheus.
+pub mod metrics;
 
 /// The local socket `status` and `queue` ask through.
 pub mod control;

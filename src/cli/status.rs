@@ -50,6 +50,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         counts: Counts::default(),
         spool: totals,
         relays: Vec::new(),
+        log_lines_dropped: 0,
         signer: String::new(),
         warnings,
     }
