@@ -112,7 +112,7 @@ fn in_clear() -> Secure {
 fn a_moment_later() -> Secure {
     Arc::new(|mut stream| {
         sleep(Duration::from_millis(50));
-        stream.write_all(WHOLE_SESSION["220 go\r\n".len()..].as_bytes())?;
+        stream.write_all(&WHOLE_SESSION.as_bytes()["220 go\r\n".len()..])?;
         stream.write_all(b"\r\n")?;
         Ok(Box::new(stream))
     })

@@ -426,6 +426,12 @@ fn chains(w: &World) -> Vec<Row> {
             "a CA file may hold several",
         ),
         row(
+            "the CA file of somebody else",
+            w.serves(&[&leaf, &w.inter], plain).trusting_in_file(&[&unrelated]),
+            [Sent, Code(20), Sent],
+            "with a CA file the system's roots do not count",
+        ),
+        row(
             "the intermediate missing",
             w.serves(&[&leaf], plain),
             chain(Code(20)),
