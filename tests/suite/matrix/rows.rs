@@ -556,6 +556,13 @@ fn extensions(w: &World) -> Vec<Row> {
         )
         .openssl(0, 0, "openssl looks at the common name"),
         row(
+            "X.509 version 1, TLS 1.2",
+            w.serves(&[&v1, &w.inter], |c| only(SslVersion::TLS1_2, c)),
+            chain(Code(1)),
+            "the same",
+        )
+        .openssl(0, 0, "openssl looks at the common name"),
+        row(
             "a root of X.509 version 1",
             w.serves(&[&below_v1], plain).trusting(&[&v1_root]),
             all(Sent),
@@ -652,13 +659,13 @@ fn pins(w: &World) -> Vec<Row> {
     let renewed = Spec::server().with(|s| s.key = leaf.key.clone()).by(&w.inter);
     let wrong = format!("sha256:{}", "ab".repeat(32));
     let expect = |pins| [Sent, Sent, pins];
-    let stolen = || {
-        let identity = servers::thief(&leaf, &w.inter);
-        let mut case =
-            w.behaves(std::sync::Arc::new(move |stream| crate::support::relay_host::rustls_server(&identity, stream)));
-        case.pins = vec![sha256_pin(&leaf), sha1_pin(&leaf), format!("spki-sha256:{}", key_digest(&leaf))];
-        case
+    let v1 = Spec::server().with(|s| s.v1 = true).by(&w.inter);
+    let stolen = |made: &Made, version| {
+        let pins = vec![sha256_pin(made), sha1_pin(made), format!("spki-sha256:{}", key_digest(made))];
+        w.behaves(servers::thief(made, &w.inter, version)).pinned(pins)
     };
+    let unproved = "the handshake's signature is not by the certificate's key, whatever is trusted";
+    let (tls12, tls13) = (&rustls::version::TLS12, &rustls::version::TLS13);
     vec![
         row("pinned by SHA-1 as openssl prints it", serves().pinned(vec![sha1_pin(&leaf)]), expect(Sent), "it matches"),
         row(
@@ -698,13 +705,24 @@ fn pins(w: &World) -> Vec<Row> {
             expect(Code(50)),
             "it does not match; the message says what it is",
         ),
+        row("a stolen certificate without its key", stolen(&leaf, tls13), all(Nothing), unproved).openssl(
+            0,
+            0,
+            NOTHING_VERIFIED,
+        ),
+        row("the same, TLS 1.2", stolen(&leaf, tls12), all(Nothing), unproved).openssl(0, 0, NOTHING_VERIFIED),
         row(
-            "a stolen certificate without its key",
-            stolen(),
-            all(Nothing),
-            "the handshake's signature is not by the certificate's key, whatever is trusted",
+            "a stolen certificate of X.509 version 1",
+            stolen(&v1, tls13),
+            [Code(1), Code(1), Nothing],
+            "the other reader of keys lets no thief in either",
         )
         .openssl(0, 0, NOTHING_VERIFIED),
+        row("the same of version 1, TLS 1.2", stolen(&v1, tls12), [Code(1), Code(1), Nothing], unproved).openssl(
+            0,
+            0,
+            NOTHING_VERIFIED,
+        ),
     ]
 }
 

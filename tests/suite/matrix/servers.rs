@@ -8,8 +8,12 @@ use std::time::Duration;
 use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 
+use rustls::SupportedProtocolVersion;
+use rustls::pki_types::CertificateDer;
+
 use super::made::{Key, Made};
-use crate::support::relay_host::Secure;
+use crate::support::pki::Identity;
+use crate::support::relay_host::{Secure, rustls_server_of};
 
 /// One change of an honest server's TLS.
 pub type Tune = fn(&mut SslContextBuilder);
@@ -53,14 +57,11 @@ pub fn client_certificate(mode: SslVerifyMode, context: &mut SslContextBuilder) 
 }
 
 /// What a thief of a certificate can do without its key: `stolen`'s chain, signed for by another key.
-pub fn thief(stolen: &Made, issuer: &Made) -> crate::support::pki::Identity {
-    use rustls::pki_types::CertificateDer;
+pub fn thief(stolen: &Made, issuer: &Made, version: &'static SupportedProtocolVersion) -> Secure {
     let der = |made: &Made| CertificateDer::from(made.x509.to_der().expect("DER"));
     let own = super::made::p256();
-    crate::support::pki::Identity {
-        chain: vec![der(stolen), der(issuer)],
-        key: own.private_key_to_pkcs8().expect("a key"),
-    }
+    let identity = Identity { chain: vec![der(stolen), der(issuer)], key: own.private_key_to_pkcs8().expect("a key") };
+    Arc::new(move |stream| rustls_server_of(&[version], &identity, stream))
 }
 
 /// Says this where the handshake should be, and waits for the client to go.

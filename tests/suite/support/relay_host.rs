@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 use super::eventually;
 use super::pki::{Authority, Identity};
@@ -213,12 +213,21 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 
 /// TLS by rustls. Whether the key belongs to the certificate is the client's to find out: a thief's does not.
 pub fn rustls_server(identity: &Identity, stream: TcpStream) -> std::io::Result<Box<dyn Duplex>> {
+    rustls_server_of(rustls::DEFAULT_VERSIONS, identity, stream)
+}
+
+/// The same with these versions only.
+pub fn rustls_server_of(
+    versions: &[&'static SupportedProtocolVersion],
+    identity: &Identity,
+    stream: TcpStream,
+) -> std::io::Result<Box<dyn Duplex>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = provider.key_provider.load_private_key(identity.private_key()).map_err(std::io::Error::other)?;
     let certified = SingleCertAndKey::from(CertifiedKey::new(identity.chain.clone(), key));
     let resolver: Arc<dyn ResolvesServerCert> = Arc::new(certified);
     let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("protocols")
         .with_no_client_auth()
         .with_cert_resolver(resolver);
