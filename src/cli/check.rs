@@ -7,13 +7,6 @@ use crate::check::{self, Questions, Report};
 use crate::config::{Config, ConfigError, Given, Relay, TlsMode, Trust};
 use crate::tls::{Names, TrustError, TrustStore};
 
-/// Goes the way to the configured relay host, or to the one that is named, as delivery would.
-///
-/// openssl's spelling is understood too: -connect HOST:PORT -starttls smtp -CAfile F -CApath D -showcerts -servername N
-/// -verify_hostname N.
-///
-/// Exit codes: 0 usable, 64 wrong arguments, 68 no such host, 69 the relay host does not want us, 75 try again later,
-/// 76 no proper SMTP or TLS, 77 not verified or login not taken, 78 configuration.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// A relay host to look at in place of the configured one; no configuration is read then

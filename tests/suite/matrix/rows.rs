@@ -293,7 +293,7 @@ fn dates(w: &World) -> Vec<Row> {
             "an expired root",
             rooted((-4000, -10)),
             chain(Code(10)),
-            "RFC 5280 leaves it open; the stack this replaces does not take it, and its owner said so",
+            "RFC 5280 leaves it open; openssl, and so the stack this replaces, does not take it",
         ),
         row("a root not yet valid", rooted((10, 4000)), chain(Code(9)), "as for an expired one"),
         row(
