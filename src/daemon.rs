@@ -20,7 +20,7 @@ use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::metrics;
 use crate::pipeline::Pipeline;
-use crate::seal::{Sealer, Signer, SignerError, Unusable};
+use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
 use crate::status::{Counters, State, Status};
@@ -29,6 +29,9 @@ use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often the certificates' ends are looked at.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a queue command may hold the spool while the daemon starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -109,8 +112,8 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Trust(_) | Self::Certificate(_) | Self::NeedsRestart(_) => 78,
-            Self::Signer(SignerError::File { .. }) | Self::State(..) | Self::Control(..) => 73,
-            Self::Signer(_) => 78,
+            Self::Signer(error) => error.exit_code(),
+            Self::State(..) | Self::Control(..) => 73,
             Self::Spool(SpoolError::InUse(_)) => 75,
             Self::Spool(_) => 73,
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
@@ -169,8 +172,13 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let page: metrics::Make = Arc::new(move || metrics::text(&measured.status(&[])));
     let metrics = tokio::spawn(metrics::publish(config.metrics.clone(), scraped, page, shutdown));
     systemd::ready();
+    let mut minutely = tokio::time::interval(EXPIRY_INTERVAL);
     let name = loop {
         tokio::select! {
+            _ = minutely.tick() => {
+                let pipeline = Arc::clone(&running.pipeline);
+                tokio::task::spawn_blocking(move || pipeline.announce_expiries());
+            }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             // Neither ends before it is told to. Without one of them we would only look alive: whoever started us
@@ -243,7 +251,7 @@ impl Running {
                 self.deliver.reload(&config, tls);
                 *in_force = config;
                 maillog::reloaded(&self.summary(in_force));
-                self.warnings_on(in_force).iter().for_each(|text| maillog::advice(text));
+                self.advise(in_force);
                 Ok(())
             }
             Err(error) => {
@@ -257,7 +265,15 @@ impl Running {
     fn announce(&self, listening: &[String]) {
         maillog::started(env!("CARGO_PKG_VERSION"), &self.in_force());
         listening.iter().for_each(|address| maillog::listening(address));
-        self.warnings().iter().for_each(|text| maillog::advice(text));
+        self.advise(&self.config());
+    }
+
+    /// Says once what an operator should know.
+    fn advise(&self, config: &Config) {
+        if self.pipeline.signer_is_new() {
+            maillog::signer_made(&self.pipeline.signer());
+        }
+        self.warnings_on(config).iter().for_each(|text| maillog::advice(text));
     }
 
     /// The configuration in force, on one line.
@@ -346,6 +362,7 @@ impl Running {
             relays: self.deliver.status(),
             log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
+            certificates: self.pipeline.certificates(),
             warnings: Vec::new(),
         };
         status.judge(&self.counters, self.warnings(), !self.pipeline.can_seal());
@@ -357,8 +374,9 @@ impl Running {
 fn prepare(config: &Config) -> Result<(Vec<Tls>, Sealer), StartError> {
     let stores = config.relays.iter().map(|relay| TrustStore::load(&relay.trust).map(Tls::new));
     let tls = stores.collect::<Result<_, _>>()?;
-    let signer = Signer::open(&config.state, &config.sender.address)?;
-    Ok((tls, Sealer::open(config, signer, SystemTime::now())?))
+    let now = SystemTime::now();
+    let signers = Signers::open(&config.state, &config.sender.address, now)?;
+    Ok((tls, Sealer::open(config, signers, now)?))
 }
 
 /// Sockets, folders and the log belong to the process, not to the configuration it reads again.

@@ -162,6 +162,17 @@ pub fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
 }
 
+/// Until when a recipient's certificate holds.
+#[derive(Serialize, Deserialize, Debug, Clone)]
+pub struct CertificateStatus {
+    /// The recipient's address.
+    pub recipient: String,
+    /// The certificate's full fingerprint.
+    pub fingerprint: String,
+    /// Seconds since 1970.
+    pub until: u64,
+}
+
 /// Well, or not.
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -202,6 +213,8 @@ pub struct Status {
     pub log_lines_dropped: u64,
     /// The fingerprint of the key that signs.
     pub signer: String,
+    /// Recipients' certificates that have an end.
+    pub certificates: Vec<CertificateStatus>,
     /// What an operator should know, each with what to do.
     pub warnings: Vec<String>,
 }

@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod keys;
 mod openssl_words;
 mod queue;
 mod run;
@@ -51,6 +52,9 @@ enum Command {
     /// Look at and move what lies in the spool
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Look at certificates, and at the relay's own key
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Tell how the daemon is
     Status(status::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&file, &options),
         Command::Config(command) => config::run(&file, &command),
         Command::Queue(command) => queue::run(&file, &command),
+        Command::Keys(command) => keys::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
         Command::Demo(options) => demo::run(&options),
         Command::Sendmail(options) => sendmail::run(&file, options),

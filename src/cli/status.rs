@@ -52,6 +52,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         relays: Vec::new(),
         log_lines_dropped: 0,
         signer: String::new(),
+        certificates: Vec::new(),
         warnings,
     }
 }

@@ -93,6 +93,20 @@ pub fn unsealable(recipient: &str, why: &str) {
     error!("to=<{recipient}>, sealing is not possible: {why}");
 }
 
+/// The relay made itself a signing key: the state directory is new, or was lost.
+pub fn signer_made(fingerprint: &str) {
+    warn!(
+        "made the signing key {fingerprint}: the recipients need its public half, which `sealrelay keys signer` prints"
+    );
+}
+
+/// A recipient's certificate will expire, or has.
+pub fn expiring(recipient: &str, fingerprint: &str, day: &str, when: &str) {
+    warn!(
+        "to=<{recipient}>, the end of certificate {fingerprint} is {day}, {when}; its holder must extend it and export it again"
+    );
+}
+
 /// A relay host took a message for good.
 pub fn sent(id: &QueueId, to: &str, relay: &str, delay: f64, reply: &str) {
     info!(

@@ -80,3 +80,26 @@ fn a_peer_that_says_nothing_or_too_much_is_harmless() {
     send_alert(&daemon.address, "still well");
     relay_host.taken(1);
 }
+
+/// What the rules and the dashboard ask for is what the daemon tells.
+#[test]
+fn the_alert_rules_hold_in_promtool_and_name_only_metrics_that_exist() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/monitoring");
+    let page = include_str!("../../src/metrics/mod.rs");
+    let mut names = 0;
+    for file in ["alerts.yml", "dashboard.json"] {
+        let text = fs::read_to_string(folder.join(file)).expect(file);
+        for name in text.split("sealrelay_").skip(1) {
+            let name = name.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().expect("a name");
+            assert!(page.contains(&format!("\"{name}\"")), "{file}: sealrelay_{name} is no metric of ours");
+            names += 1;
+        }
+    }
+    assert!(names > 20, "only {names} metrics were looked at");
+    if have("promtool") {
+        for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
+            let output = Command::new("promtool").args(arguments).current_dir(&folder).output().expect("ran");
+            assert!(output.status.success(), "{output:?}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use sequoia_openpgp::serialize::SerializeInto;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::clock::Clock;
 use super::relay_host::{PASSWORD, USERNAME};
 use super::{PATIENCE, eventually};
 
@@ -161,6 +162,11 @@ impl Setup {
     pub fn start(&self) -> Daemon<'_> {
         self.configure();
         self.start_by(self.command(&["run"]))
+    }
+
+    /// Starts the daemon with a clock of its own.
+    pub fn start_by_clock(&self, clock: &Clock) -> Daemon<'_> {
+        self.start_with(|command| clock.rule(command))
     }
 
     /// The same with a changed command: its environment, say.
