@@ -39,6 +39,8 @@ pub enum Request {
     Flush,
     /// Read the configuration again.
     Reload,
+    /// What became of the last messages.
+    Recent,
 }
 
 /// The answer to [`Request::Reload`].

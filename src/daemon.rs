@@ -318,6 +318,7 @@ impl Running {
                 self.deliver.flush();
                 serde_json::json!({ "flushed": self.spool.totals().queued })
             }
+            Request::Recent => serde_json::json!(self.deliver.recent()),
             Request::Reload => serde_json::json!(match self.reload() {
                 Ok(()) => Reloaded::Yes { in_force: self.in_force() },
                 Err(error) => {

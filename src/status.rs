@@ -123,8 +123,43 @@ pub struct RelayStatus {
     /// Seconds since 1970 until which messages wait because the cap for it is reached.
     #[serde(default)]
     pub waits_until: Option<u64>,
-    /// Seconds since 1970 at which its certificate expires.
-    pub certificate_expires: Option<u64>,
+    /// The certificate it presented last.
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
+}
+
+/// What a relay host presented.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// As a pin.
+    pub own: String,
+    /// Seconds since 1970 at which it expires.
+    pub expires: Option<u64>,
+    /// Seconds since 1970 at which it, and its chain, were seen first.
+    pub since: u64,
+    /// The one before it, as a pin.
+    pub before: Option<String>,
+    /// Whether its dates count; with pins they do not.
+    pub dates_count: bool,
+}
+
+/// With so much time left, seconds, somebody should look: most certificates are renewed when 30 days are left.
+pub const EXPIRES_SOON: u64 = 14 * 24 * 3600;
+
+impl RelayStatus {
+    fn expires_soon(&self) -> Option<String> {
+        let certificate = self.certificate.as_ref().filter(|certificate| certificate.dates_count)?;
+        let left = certificate.expires?.saturating_sub(seconds_now());
+        let days = left / (24 * 3600);
+        (left < EXPIRES_SOON).then(|| {
+            format!("relay host {}: its certificate expires in {days} day(s); its operator should renew it", self.relay)
+        })
+    }
+}
+
+/// Seconds since 1970.
+pub fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
 }
 
 /// Until when a recipient's certificate holds.
@@ -194,6 +229,7 @@ impl Status {
                 let advice = relay.advice.as_deref().unwrap_or("");
                 self.warnings.push(format!("relay host {}: {trouble}. {advice}", relay.relay));
             }
+            self.warnings.extend(relay.expires_soon());
         }
         if self.log_lines_dropped > 0 {
             let lines = self.log_lines_dropped;
@@ -235,8 +271,7 @@ const LATE: u64 = 15 * 60;
 
 /// What in the spool an operator should know.
 pub fn spool_warnings(totals: &Totals) -> Vec<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    let late = totals.oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+    let late = totals.oldest.map_or(0, |oldest| seconds_now().saturating_sub(oldest));
     let told = [
         (totals.failed, "message(s) lie in failed/: `sealrelay queue list` says why"),
         (totals.damaged, "entry(ies) lie in damaged/: the disk may be going bad"),

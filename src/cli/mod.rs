@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod demo;
 mod keys;
+mod openssl_words;
 mod queue;
 mod run;
 mod sendmail;
@@ -38,7 +39,13 @@ enum Command {
     /// Run the relay until it is told to end (SIGTERM)
     Run,
     /// Go the way to the relay host as delivery would, and tell the truth about it
-    Check(check::Arguments),
+    ///
+    /// It is the configured one, or one that is named; openssl's spelling is understood too: -connect HOST:PORT -starttls
+    /// smtp -CAfile FILE -CApath DIRECTORY -showcerts -servername NAME -verify_hostname NAME.
+    ///
+    /// Exit codes: 0 usable, 64 wrong arguments, 68 no such host, 69 the relay host does not want us, 75 try again later,
+    /// 76 no proper SMTP or TLS, 77 not verified or login not taken, 78 configuration.
+    Check(Box<check::Arguments>),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -92,7 +99,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = sendmail::by_name(std::env::args_os()) {
         return code;
     }
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(openssl_words::translated(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();

@@ -6,7 +6,7 @@ use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, say_json, time};
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::spool::Spool;
-use crate::status::{Counts, State, Status, spool_warnings};
+use crate::status::{Certificate, Counts, State, Status, spool_warnings};
 
 /// Exit codes: 0 well, 75 somebody should look, 69 broken or not running.
 #[derive(clap::Args)]
@@ -85,9 +85,17 @@ fn show(status: &Status) {
         let last = relay.last_success.map_or_else(|| "never".to_owned(), time);
         let next = relay.next_attempt.map_or_else(String::new, |at| format!(", next attempt {}", time(at)));
         say(format!("  relay host {}: last success {last}{next}", relay.relay));
+        relay.certificate.iter().for_each(show_certificate);
     }
     if status.running {
         say(format!("  signer     {}", status.signer));
     }
     status.warnings.iter().for_each(|warning| say(format!("  ! {warning}")));
+}
+
+fn show_certificate(certificate: &Certificate) {
+    let (own, since) = (&certificate.own, time(certificate.since));
+    let expires = certificate.expires.map_or_else(|| "unreadable".to_owned(), time);
+    say(format!("    certificate {own}, expires {expires}, seen first {since}"));
+    certificate.before.iter().for_each(|before| say(format!("    before it   {before}")));
 }

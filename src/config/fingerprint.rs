@@ -111,18 +111,24 @@ pub enum TlsPin {
 impl FromStr for TlsPin {
     type Err = FingerprintError;
 
-    /// Takes `sha256:AA:BB..`, and openssl's own `SHA1 Fingerprint=AA:BB..`, in any case.
+    /// Takes `sha256:AA:BB..`, openssl's `SHA1 Fingerprint=AA:BB..`, Postfix's `fingerprint=AA:BB..` and
+    /// `pkey_fingerprint=AA:BB..`, in any case; and 40 digits alone, which can only be the SHA-1 of a certificate.
+    /// 64 digits alone are refused: Postfix prints those of the certificate and of the key side by side.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let lower = text.trim().to_ascii_lowercase();
-        let (digest, value) = lower
-            .split_once("fingerprint=")
-            .or_else(|| lower.split_once(':'))
-            .ok_or_else(|| FingerprintError::UnknownDigest(text.to_owned()))?;
+        let lower = text.trim().trim_end_matches(',').to_ascii_lowercase();
+        let split = lower.split_once('=').or_else(|| lower.split_once(':'));
+        let (kind, value) = match split {
+            // The first octet of a digest without a name.
+            Some((octet, _)) if octet.len() == 2 => ("", lower.as_str()),
+            Some((kind, value)) => (kind.trim(), value),
+            None => ("", lower.as_str()),
+        };
         let octets = octets(text, value);
-        match digest.trim() {
-            "sha256" => Ok(Self::Sha256(sized(text, octets?, "64")?)),
-            "sha1" => Ok(Self::Sha1(sized(text, octets?, "40")?)),
-            "spki-sha256" => Ok(Self::SpkiSha256(sized(text, octets?, "64")?)),
+        let length = octets.as_ref().map_or(0, Vec::len);
+        match (kind, length) {
+            ("sha256" | "sha256 fingerprint", _) | ("fingerprint", 32) => Ok(Self::Sha256(sized(text, octets?, "64")?)),
+            ("sha1" | "sha1 fingerprint", _) | ("fingerprint" | "", 20) => Ok(Self::Sha1(sized(text, octets?, "40")?)),
+            ("spki-sha256", _) | ("pkey_fingerprint", 32) => Ok(Self::SpkiSha256(sized(text, octets?, "64")?)),
             _ => Err(FingerprintError::UnknownDigest(text.to_owned())),
         }
     }
@@ -193,6 +199,30 @@ mod tests {
         assert_eq!(ours, openssl);
         assert_eq!(ours, bare);
         assert_eq!(ours.to_string(), format!("sha1:{seed}"));
+        for spelled in [
+            seed.to_owned(),
+            seed.to_lowercase(),
+            seed.replace(':', ""),
+            format!("sha1 Fingerprint={}", seed.to_lowercase()),
+            format!("SHA1: {}", seed.replace(':', " ")),
+            format!("fingerprint={seed},"),
+        ] {
+            assert_eq!(spelled.parse(), Ok(ours.clone()), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn the_sha256_of_a_certificate_and_of_a_key_are_told_apart_or_refused() {
+        let digest = "AB:".repeat(32).trim_end_matches(':').to_owned();
+        assert_eq!(format!("SHA256 Fingerprint={digest}").parse(), Ok(TlsPin::Sha256([0xab; 32])));
+        assert_eq!(format!("fingerprint={digest}").parse(), Ok(TlsPin::Sha256([0xab; 32])));
+        assert_eq!(format!("pkey_fingerprint={digest}").parse(), Ok(TlsPin::SpkiSha256([0xab; 32])));
+        assert_eq!(format!("spki-sha256:{digest}").parse(), Ok(TlsPin::SpkiSha256([0xab; 32])));
+        for ambiguous in [digest.clone(), digest.replace(':', ""), format!("md5:{digest}"), "sha-256".to_owned()] {
+            assert!(matches!(ambiguous.parse::<TlsPin>(), Err(FingerprintError::UnknownDigest(_))), "{ambiguous}");
+        }
+        // The SHA-1 of a key, which Postfix prints too, is no pin of ours.
+        assert!(format!("pkey_fingerprint={}", "AB:".repeat(20)).parse::<TlsPin>().is_err());
     }
 
     #[test]

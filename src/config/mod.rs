@@ -22,7 +22,7 @@ use ipnet::IpNet;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
-pub use relay::{Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
+pub use relay::{Given, Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError, SecretFile};
 pub use url::HttpsUrl;
 

@@ -43,6 +43,21 @@ impl Relay {
     }
 }
 
+/// A relay host as it is named on a command line.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// As in `[[relay]]`.
+    pub host: String,
+    /// The same.
+    pub port: Option<u16>,
+    /// The same.
+    pub tls: Option<TlsMode>,
+    /// User name, and the file with the password.
+    pub login: Option<(String, PathBuf)>,
+    /// The proxy to go through.
+    pub proxy: Option<String>,
+}
+
 /// When TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {

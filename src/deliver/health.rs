@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::advice;
 use super::backoff;
 use super::outcome::{Meaning, Trouble};
+use super::presented::Presented;
 use super::starttls::Seen;
 use crate::maillog;
 use crate::spool::LONGEST_BACKOFF;
@@ -21,6 +22,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A relay host's health.
 pub struct Health {
     relay: String,
+    /// Whether the dates of its certificate count; with pins they do not.
+    dates_count: bool,
     state: Mutex<State>,
     /// Wakes who waits for the relay host.
     pub better: Notify,
@@ -38,7 +41,7 @@ struct State {
     trouble: Option<Trouble>,
     /// What it said to the last message it did not take, while it has taken none since.
     not_taken: Option<Trouble>,
-    certificate_expires: Option<u64>,
+    presented: Presented,
 }
 
 /// Whether a connection may be tried.
@@ -51,19 +54,19 @@ pub enum May {
 }
 
 impl Health {
-    /// Of the relay host named so.
-    pub fn new(relay: String) -> Self {
-        Self { relay, state: Mutex::default(), better: Notify::new() }
+    /// Of the relay host named so; `dates_count` unless it is pinned.
+    pub fn new(relay: String, dates_count: bool) -> Self {
+        Self { relay, dates_count, state: Mutex::default(), better: Notify::new() }
     }
 
     /// The same relay host after a reload, which is a reason to try at once; a new login has its own four attempts.
-    pub fn after_reload(&self, same_login: bool) -> Self {
+    pub fn after_reload(&self, same_login: bool, dates_count: bool) -> Self {
         let mut state = self.state().clone();
         (state.troubles, state.next, state.is_out) = (0, None, false);
         if !same_login {
             state.login_refused.clear();
         }
-        Self { relay: self.relay.clone(), state: Mutex::new(state), better: Notify::new() }
+        Self { relay: self.relay.clone(), dates_count, state: Mutex::new(state), better: Notify::new() }
     }
 
     /// Whether a connection may be tried at `now`.
@@ -86,7 +89,8 @@ impl Health {
     /// A session is open: others may try too. Whether the relay host is well shows when it takes a message.
     pub fn opened(&self, seen: &Seen) {
         let mut state = self.state();
-        state.certificate_expires = seen.tls.as_ref().and_then(|tls| crate::tls::expiry(tls.chain.first()?));
+        let chain = seen.tls.as_ref().map_or(&[][..], |tls| &tls.chain);
+        state.presented.session(&self.relay, chain, self.dates_count);
         (state.next, state.is_out) = (None, false);
         state.login_refused.clear();
         drop(state);
@@ -154,8 +158,13 @@ impl Health {
             advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
             next_attempt: state.next.map(seconds),
             waits_until: None,
-            certificate_expires: state.certificate_expires,
+            certificate: state.presented.certificate(self.dates_count),
         }
+    }
+
+    /// For what remembers it over restarts.
+    pub fn with_presented<T>(&self, with: impl FnOnce(&mut Presented) -> T) -> T {
+        with(&mut self.state().presented)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

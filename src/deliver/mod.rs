@@ -15,6 +15,8 @@ mod caps_file;
 mod dialog;
 mod health;
 pub mod outcome;
+mod presented;
+mod recent;
 mod relay;
 mod runner;
 pub mod session;
@@ -22,5 +24,6 @@ mod settle;
 pub mod starttls;
 mod worker;
 
-pub use dialog::{Dialog, Show};
+pub use dialog::{Dialog, Show, expect};
+pub use recent::Settled;
 pub use runner::Deliver;

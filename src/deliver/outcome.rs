@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::smtp::reply::Reply;
+use crate::tls::Verdict;
 
 /// Where in a delivery something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub enum Cause {
     /// The relay host could not prove that it knows the password (SCRAM).
     NotProven,
     /// TLS could not be verified.
-    NotTrusted(String),
+    NotTrusted(Verdict),
     /// TLS could not be set up.
     Tls(String),
     /// It wants a client certificate, or does not take ours: its alert.
@@ -235,7 +236,8 @@ impl fmt::Display for Trouble {
             Cause::NoMechanism(offered) => {
                 write!(f, "the relay host offers no login we can use (it offers: {})", offered.join(" "))
             }
-            Cause::NoProof(why) | Cause::NotTrusted(why) | Cause::Tls(why) => f.write_str(why),
+            Cause::NotTrusted(verdict) => verdict.fmt(f),
+            Cause::NoProof(why) | Cause::Tls(why) => f.write_str(why),
             Cause::NotProven => f.write_str("the relay host could not prove that it knows the password"),
             Cause::OldToken(reply) => {
                 write!(f, "the relay host said to {step}: {reply} (the token was an earlier one; a fresh one is next)")

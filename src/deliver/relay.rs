@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify};
 use super::auth::Account;
 use super::cap::Cap;
 use super::health::{Health, May};
-use crate::config::{Config, Relay};
+use crate::config::{Config, Relay, Trust};
 use crate::shutdown::{self, Shutdown, Trigger};
 use crate::spool::{Lanes, Spool};
 use crate::status::RelayStatus;
@@ -48,13 +48,14 @@ pub struct RelayHost {
 
 impl RelayHost {
     fn new(relay: Relay, tls: Tls, before: Option<&Self>) -> Self {
-        let name = relay.name();
+        let dates_count = !matches!(relay.trust, Trust::Pins(_));
         let health = match before {
             Some(before) => {
                 let logins = relay.login.as_ref().zip(before.relay.login.as_ref());
-                before.health.after_reload(logins.is_some_and(|(login, before)| login.repeats(before)))
+                let repeats = logins.is_some_and(|(login, before)| login.repeats(before));
+                before.health.after_reload(repeats, dates_count)
             }
-            None => Health::new(name),
+            None => Health::new(relay.name(), dates_count),
         };
         let cap = Cap::new(relay.per_hour, relay.per_day, before.map(|before| &before.cap));
         let account = relay.login.as_ref().map(Account::new);

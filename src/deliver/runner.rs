@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::backoff;
 use super::caps_file;
+use super::presented;
+use super::recent::{Recent, Settled};
 use super::relay::RelayHosts;
 use super::worker::Worker;
 use crate::config::Config;
@@ -32,6 +34,7 @@ pub struct Deliver {
     hosts: RwLock<Arc<RelayHosts>>,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+    recent: Arc<Recent>,
     state: PathBuf,
     reloaded: Notify,
 }
@@ -41,8 +44,9 @@ impl Deliver {
     pub fn new(config: &Config, tls: Vec<Tls>, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
         let hosts = RelayHosts::new(config, tls, None);
         caps_file::take_up(&config.state, &hosts);
-        let (state, reloaded) = (config.state.clone(), Notify::new());
-        Self { hosts: RwLock::new(Arc::new(hosts)), spool, counters, state, reloaded }
+        presented::take_up(&config.state, &hosts);
+        let (state, reloaded, recent) = (config.state.clone(), Notify::new(), Arc::default());
+        Self { hosts: RwLock::new(Arc::new(hosts)), spool, counters, recent, state, reloaded }
     }
 
     /// From now on the relay hosts of `config` take what is queued, all of it at once.
@@ -88,6 +92,11 @@ impl Deliver {
         self.hosts().status()
     }
 
+    /// What became of the last messages.
+    pub fn recent(&self) -> Vec<Settled> {
+        self.recent.list()
+    }
+
     fn hosts(&self) -> Arc<RelayHosts> {
         Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -96,7 +105,9 @@ impl Deliver {
         let hosts = self.hosts();
         for (nth, host) in hosts.iter().enumerate() {
             for _ in 0..host.relay.connections {
-                let worker = Worker::new(Arc::clone(&hosts), nth, Arc::clone(&self.spool), Arc::clone(&self.counters));
+                let (spool, counters, recent) = (&self.spool, &self.counters, &self.recent);
+                let (spool, counters, recent) = (Arc::clone(spool), Arc::clone(counters), Arc::clone(recent));
+                let worker = Worker::new(Arc::clone(&hosts), nth, spool, counters, recent);
                 workers.spawn(keep_working(worker));
             }
         }
@@ -108,6 +119,7 @@ impl Deliver {
         let tidied = spawn_blocking(move || {
             spool.tidy();
             caps_file::keep(&state, &hosts);
+            presented::keep(&state, &hosts);
         });
         let _ = tidied.await;
     }

@@ -9,8 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::spawn_blocking;
 
+use super::advice;
 use super::backoff;
 use super::outcome::{FINAL_AFTER, Meaning, Trouble};
+use super::recent::Settled;
 use super::relay::LONG_DEFERRED;
 use super::worker::Worker;
 use crate::envelope::QueueId;
@@ -31,6 +33,7 @@ impl Worker {
     pub(super) async fn sent(&self, id: &QueueId, header: Header, reply: &Reply) {
         let host = self.host();
         self.counters.sent.up();
+        self.settled(id, &header.recipient, "sent", &reply.to_string(), None);
         maillog::sent(id, &header.recipient, &host.name(), age(&header), &reply.to_string());
         let (spool, id) = (Arc::clone(&self.spool), id.clone());
         let _ = spawn_blocking(move || spool.complete(&id, &header)).await;
@@ -55,12 +58,26 @@ impl Worker {
             (false, false) => {
                 let (recipient, relay, delay) = (&header.recipient, host.name(), age(&header));
                 self.counters.deferred.up();
+                self.settled(id, recipient, "deferred", &trouble.to_string(), Some(trouble));
                 maillog::deferred(id, recipient, &relay, delay, &trouble.dsn(), &attempts.last_reply);
                 self.spool.defer(id, attempts);
                 return;
             }
         };
+        self.settled(id, &header.recipient, status, &trouble.to_string(), Some(trouble));
         self.fail(id, header, attempts, &trouble.dsn(), status).await;
+    }
+
+    fn settled(&self, id: &QueueId, recipient: &str, status: &str, reply: &str, trouble: Option<&Trouble>) {
+        let settled = Settled {
+            queue_id: id.to_string(),
+            recipient: recipient.to_owned(),
+            relay: self.host().name(),
+            status: status.to_owned(),
+            reply: bounded(reply),
+            advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
+        };
+        self.recent.settled(id, settled);
     }
 
     /// What is remembered of the attempt on a message; when, and at which relay host, the next one is due.

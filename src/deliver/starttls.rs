@@ -148,7 +148,7 @@ async fn secure(
 
 fn not_secured(error: TlsError) -> Trouble {
     let cause = match error {
-        TlsError::NotTrusted(_) => Cause::NotTrusted(error.to_string()),
+        TlsError::NotTrusted(verdict) => Cause::NotTrusted(verdict),
         TlsError::Handshake(inner) if crate::tls::is_about_client_certificate(&inner) => inner.into(),
         _ => Cause::Tls(error.to_string()),
     };

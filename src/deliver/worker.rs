@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::dialog::Dialog;
 use super::health::May;
 use super::outcome::Trouble;
+use super::recent::Recent;
 use super::relay::{RelayHost, RelayHosts};
 use super::session::{self, Capabilities};
 use super::starttls::{self, Seen};
@@ -34,6 +35,7 @@ pub struct Worker {
     pub(super) nth: usize,
     pub(super) spool: Arc<Spool>,
     pub(super) counters: Arc<Counters>,
+    pub(super) recent: Arc<Recent>,
 }
 
 /// A session that can take messages.
@@ -61,8 +63,14 @@ impl Drop for Claim<'_> {
 
 impl Worker {
     /// A worker of relay host `nth` of `hosts`.
-    pub fn new(hosts: Arc<RelayHosts>, nth: usize, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
-        Self { hosts, nth, spool, counters }
+    pub fn new(
+        hosts: Arc<RelayHosts>,
+        nth: usize,
+        spool: Arc<Spool>,
+        counters: Arc<Counters>,
+        recent: Arc<Recent>,
+    ) -> Self {
+        Self { hosts, nth, spool, counters, recent }
     }
 
     /// Whether its relay hosts are replaced, or the daemon ends.

@@ -4,6 +4,8 @@
 //! digits, and texts are bland on purpose: a client learns no path, no setting and no reason that could be an
 //! attacker's business. The reasons are in the log.
 
+use crate::envelope::QueueId;
+
 /// Code, enhanced status code and text.
 pub const GREETING: &str = "220 sealrelay ESMTP";
 pub const HELO: &str = "250 sealrelay";
@@ -11,6 +13,8 @@ pub const MAIL: &str = "250 2.1.0 Sender taken";
 pub const RCPT: &str = "250 2.1.5 Recipient taken";
 pub const DATA: &str = "354 End data with CRLF.CRLF";
 pub const ACCEPTED: &str = "250 2.0.0 Sealed and stored";
+/// At most so many queue ids stand in one reply, which is one short line.
+const IDS: usize = 16;
 pub const RESET: &str = "250 2.0.0 Cleared";
 pub const NOOP: &str = "250 2.0.0 Here";
 pub const VRFY: &str = "252 2.1.5 Send some mail to find out";
@@ -34,6 +38,13 @@ pub const NOT_FOR_YOU: &str = "554 5.7.1 No service for this address";
 /// EHLO's lines: only what is meant. PIPELINING would make the early dot undecidable, STARTTLS and AUTH would be tried.
 pub fn ehlo(limit: usize) -> String {
     format!("250-sealrelay\r\n250-8BITMIME\r\n250 SIZE {limit}")
+}
+
+/// The same for an EHLO client, with the names of the messages made from its mail. HELO clients (OSSEC, Wazuh) look for
+/// codes in the text too, and get it without.
+pub fn accepted_as(ids: &[QueueId]) -> String {
+    let ids: Vec<&str> = ids.iter().take(IDS).map(QueueId::as_str).collect();
+    format!("{ACCEPTED} as {}", ids.join(" "))
 }
 
 #[cfg(test)]

@@ -177,6 +177,21 @@ pub fn token_not_kept(path: &str, why: &str) {
     );
 }
 
+/// The relay host presents a certificate that it never had before.
+pub fn certificate_changed(relay: &str, now: &str, before: &str) {
+    warn!(relay, "relay={relay}, presents another certificate than before, verified: {now}; before: {before}");
+}
+
+/// Its certificate is the same, those above it are not.
+pub fn chain_changed(relay: &str, own: &str) {
+    warn!(relay, "relay={relay}, presents other issuers than before, verified: {own}");
+}
+
+/// The relay host's certificate expires soon.
+pub fn certificate_expires(relay: &str, days: u64) {
+    warn!(relay, "relay={relay}, its certificate expires in {days} day(s); its operator should renew it");
+}
+
 /// An entry is not what was written.
 pub fn damaged(id: &str, why: &str) {
     error!("{id}: damaged, set aside: {why}");

@@ -121,7 +121,7 @@ fn relays(page: &mut Page, relays: &[RelayStatus]) {
     each("relay_next_attempt_timestamp_seconds", "When it is tried again", &|relay| relay.next_attempt);
     each("relay_cap_until_timestamp_seconds", "Until when its cap makes messages wait", &|relay| relay.waits_until);
     each("relay_certificate_expiry_timestamp_seconds", "When its certificate expires", &|relay| {
-        relay.certificate_expires
+        relay.certificate.as_ref()?.expires
     });
 }
 

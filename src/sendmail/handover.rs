@@ -79,7 +79,7 @@ impl HandoverError {
     }
 }
 
-/// Hands `message` over; returns when the daemon has it. `message` is empty or ends with CRLF.
+/// Hands `message` over; returns the daemon's reply when it has it. `message` is empty or ends with CRLF.
 ///
 /// # Errors
 /// The daemon is away, said no, or the connection broke.
@@ -88,7 +88,7 @@ pub fn hand_over(
     from: Option<&Address>,
     recipients: &[Address],
     message: &[u8],
-) -> Result<(), HandoverError> {
+) -> Result<Reply, HandoverError> {
     let mut dialog = Dialog::begin(doors)?;
     dialog.ask("EHLO", "EHLO sendmail")?;
     let from = from.map(Address::to_string).unwrap_or_default();
@@ -101,10 +101,10 @@ pub fn hand_over(
     // RFC 5321 4.5.2: dot-stuffing. Every line that begins with a dot gets another, so the listener sees a client that
     // keeps to the rule and takes exactly these off again (`smtp/data.rs`).
     dialog.send(&dot_stuffed(message.to_vec()))?;
-    dialog.expect("the message")?;
+    let reply = dialog.expect("the message")?;
     // From here on the mail is the daemon's; what becomes of the session does not matter.
     let _ = dialog.send(b"QUIT\r\n");
-    Ok(())
+    Ok(reply)
 }
 
 /// `-bs`: carries a caller's own SMTP to the daemon and back, up to the end of either.
@@ -178,7 +178,7 @@ impl Dialog {
         self.greeting.code == 220 && self.greeting.text().starts_with(OURS)
     }
 
-    fn ask(&mut self, step: &'static str, command: &str) -> Result<(), HandoverError> {
+    fn ask(&mut self, step: &'static str, command: &str) -> Result<Reply, HandoverError> {
         self.send(format!("{command}\r\n").as_bytes())?;
         self.expect(step)
     }
@@ -192,10 +192,10 @@ impl Dialog {
         }
     }
 
-    fn expect(&mut self, step: &'static str) -> Result<(), HandoverError> {
+    fn expect(&mut self, step: &'static str) -> Result<Reply, HandoverError> {
         let wanted = if step == "DATA" { 354 } else { 250 };
         let reply = self.reply()?;
-        if reply.code == wanted { Ok(()) } else { Err(HandoverError::NotTaken { step, reply }) }
+        if reply.code == wanted { Ok(reply) } else { Err(HandoverError::NotTaken { step, reply }) }
     }
 
     fn reply(&mut self) -> Result<Reply, HandoverError> {

@@ -24,6 +24,7 @@ pub use flags::{FlagError, Flags, Mode};
 pub use handover::{HandoverError, dialog};
 
 use crate::config::Doors;
+use crate::smtp::reply::Reply;
 use addresses::Address;
 use input::{Input, InputError};
 
@@ -89,6 +90,14 @@ pub fn submit(flags: &Flags, input: impl io::Read, doors: &Doors) -> Result<Hand
     }
     handover::hand_over(doors, flags.from.as_ref(), &or_nobody(recipients), &message.octets)?;
     Ok(if message.goes_on { Handed::UpToDot } else { Handed::Whole })
+}
+
+/// Hands `message`, whose lines end with CRLF, to the daemon behind `doors` for its default recipients; the daemon's reply.
+///
+/// # Errors
+/// The daemon is away, or did not take it.
+pub fn hand_over_to_default(doors: &Doors, message: &[u8]) -> Result<Reply, HandoverError> {
+    handover::hand_over(doors, None, &or_nobody(Vec::new()), message)
 }
 
 /// Those of the command line and, if asked for or if there are none, those of the header block.

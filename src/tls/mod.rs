@@ -4,9 +4,13 @@
 //! file, or pins, and has verified that the server owns the key of the certificate it presented. On failure the error
 //! keeps the chain as presented. An attacker on the wire controls every octet before that.
 
+mod anchors;
+mod fault;
 mod identity;
 mod pin;
 mod trust;
+mod verdict;
+mod verifier;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +22,14 @@ use rustls::{AlertDescription, ClientConfig, NamedGroup, client::Resumption};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub use anchors::names;
+pub use fault::{Code, Fault};
 pub use identity::{ClientIdentity, IdentityError};
 pub use pin::Digests;
-pub use trust::{TrustError, TrustStore, Verdict};
+pub use trust::{TrustError, TrustStore};
+pub use verdict::Verdict;
 
-use trust::Verifier;
+use verifier::Verifier;
 
 /// What a server showed of itself in a handshake.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +90,18 @@ impl TlsError {
 pub struct Tls {
     store: Arc<TrustStore>,
     provider: Arc<CryptoProvider>,
+    names: Names,
     /// Until when the classic groups alone are offered.
     classic_until: Mutex<Option<Instant>>,
+}
+
+/// Names that `check` was given to use in place of the one it connects to.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Sent as the server name indication.
+    pub sent: Option<String>,
+    /// Verified; the one that is sent if missing.
+    pub verified: Option<String>,
 }
 
 /// What a handshake offers.
@@ -125,7 +142,13 @@ impl Tls {
     /// With what `store` trusts.
     pub fn new(store: impl Into<Arc<TrustStore>>) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        Self { store: store.into(), provider, classic_until: Mutex::default() }
+        Self { store: store.into(), provider, names: Names::default(), classic_until: Mutex::default() }
+    }
+
+    /// With other names than the host's own.
+    #[must_use]
+    pub fn with_names(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 
     /// What to offer now.
@@ -161,9 +184,10 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = ServerName::try_from(offer.host.to_owned())
-            .map_err(|error| TlsError::Name(offer.host.to_owned(), error))?;
-        let verifier = Arc::new(Verifier::new(Arc::clone(&self.store), Arc::clone(&self.provider), handshake));
+        let name = server_name(self.names.sent.as_deref().unwrap_or(offer.host))?;
+        let verified = self.names.verified.as_deref().map(server_name).transpose()?;
+        let (store, provider) = (Arc::clone(&self.store), Arc::clone(&self.provider));
+        let verifier = Arc::new(Verifier::new(store, provider, handshake, verified));
         let config = self.config(Arc::clone(&verifier), offer).map_err(TlsError::Setup)?;
         let outcome = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         (presented.chain, presented.verdict) = verifier.seen();
@@ -234,6 +258,10 @@ pub fn is_about_client_certificate(error: &io::Error) -> bool {
 /// Whether `group` has a post-quantum part.
 fn is_post_quantum(group: NamedGroup) -> bool {
     matches!(group, NamedGroup::X25519MLKEM768 | NamedGroup::secp256r1MLKEM768 | NamedGroup::MLKEM768)
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.to_owned()).map_err(|error| TlsError::Name(name.to_owned(), error))
 }
 
 /// `TLSv1_3` as openssl prints it.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use crate::config::{TlsPin, colon_hex};
+use crate::config::TlsPin;
 
 /// A certificate's fingerprints in every form a pin can take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +52,13 @@ impl Digests {
         }
     }
 
-    /// All of them, ready to paste as `pins`.
+    /// All of them, ready to paste as `pins`, the best first.
     pub fn as_pins(&self) -> Vec<String> {
-        let spki = self.spki_sha256.map(|digest| format!("spki-sha256:{}", colon_hex(&digest)));
-        [format!("sha256:{}", colon_hex(&self.sha256)), format!("sha1:{}", colon_hex(&self.sha1))]
-            .into_iter()
-            .chain(spki)
-            .collect()
+        let pins = [
+            Some(TlsPin::Sha256(self.sha256)),
+            self.spki_sha256.map(TlsPin::SpkiSha256),
+            Some(TlsPin::Sha1(self.sha1)),
+        ];
+        pins.into_iter().flatten().map(|pin| pin.to_string()).collect()
     }
 }

@@ -6,11 +6,34 @@ use std::path::Path;
 use super::Validator;
 use crate::config::raw::{OneOrMore, RawRelay, RawTls};
 use crate::config::url::{is_host, socks5};
-use crate::config::{ConfigError, Origin, Proxy, Relay, SecretFile, TlsMode, TlsPin, Trust};
+use crate::config::{ConfigError, Given, Origin, Proxy, Relay, SecretFile, TlsMode, TlsPin, Trust};
 use crate::tls::{ClientIdentity, IdentityError};
 
 /// More than these are a mistake, not a plan.
 const RELAYS: usize = 16;
+
+impl Relay {
+    /// A relay host that stands in no configuration, with a configuration's defaults.
+    ///
+    /// # Errors
+    /// What would be refused in a configuration.
+    pub fn given(given: Given) -> Result<Self, ConfigError> {
+        let (username, password_file) = given.login.unzip();
+        let raw = RawRelay {
+            host: Some(given.host),
+            port: given.port,
+            tls: given.tls.map(|tls| if tls == TlsMode::Implicit { RawTls::Implicit } else { RawTls::Starttls }),
+            proxy: given.proxy.map(|proxy| format!("socks5://{proxy}")),
+            username,
+            password_file: password_file.map(|file| file.display().to_string()),
+            // Somebody waits.
+            timeout: Some("30s".to_owned()),
+            ..RawRelay::default()
+        };
+        // Nothing given here has a state to keep.
+        Validator::of(Path::new("arguments")).relay(raw, Path::new(""))
+    }
+}
 
 impl Validator<'_> {
     /// All relay hosts, in the order they are tried; at least one.

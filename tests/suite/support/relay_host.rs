@@ -10,8 +10,9 @@ use std::time::Duration;
 use base64::Engine;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 use super::eventually;
 use super::pki::{Authority, Identity};
@@ -32,6 +33,13 @@ pub enum Act {
     Late(Duration),
 }
 
+/// What is left of a connection once TLS, or what stands in its place, is up.
+pub trait Duplex: Read + Write + Send {}
+impl<T: Read + Write + Send> Duplex for T {}
+
+/// Makes one from a connection on which TLS should begin.
+pub type Secure = Arc<dyn Fn(TcpStream) -> std::io::Result<Box<dyn Duplex>> + Send + Sync>;
+
 /// How a relay host behaves; what is not named is honest.
 #[derive(Clone)]
 pub struct Script {
@@ -48,6 +56,8 @@ pub struct Script {
     pub client_ca: Option<String>,
     /// The access token it takes.
     pub token: String,
+    /// Another way to do TLS than rustls and `identity`.
+    pub secure: Option<Secure>,
 }
 
 impl Script {
@@ -62,6 +72,7 @@ impl Script {
             longest_hello: None,
             client_ca: None,
             token: String::new(),
+            secure: None,
         }
     }
 
@@ -215,14 +226,44 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     inside(stream, &script, shared)
 }
 
+/// TLS by rustls. Whether the key belongs to the certificate is the client's to find out: a thief's does not.
+pub fn rustls_server(identity: &Identity, stream: TcpStream) -> std::io::Result<Box<dyn Duplex>> {
+    rustls_server_of(rustls::DEFAULT_VERSIONS, identity, stream)
+}
+
+/// The same with these versions only.
+pub fn rustls_server_of(
+    versions: &[&'static SupportedProtocolVersion],
+    identity: &Identity,
+    stream: TcpStream,
+) -> std::io::Result<Box<dyn Duplex>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = provider.key_provider.load_private_key(identity.private_key()).map_err(std::io::Error::other)?;
+    let certified = SingleCertAndKey::from(CertifiedKey::new(identity.chain.clone(), key));
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(certified);
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("protocols")
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    let connection = ServerConnection::new(Arc::new(config)).map_err(std::io::Error::other)?;
+    Ok(Box::new(StreamOwned::new(connection, stream)))
+}
+
 fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result<()> {
     if first.longest_hello.is_some_and(|limit| chokes(&stream, limit)) {
         // What was not read makes the system reset the connection when it is closed.
         return Ok(());
     }
-    let config = server_config(&first.identity, first.client_ca.as_deref());
-    let connection = ServerConnection::new(Arc::new(config)).map_err(std::io::Error::other)?;
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+    let stream = match (&first.secure, &first.client_ca) {
+        (Some(secure), _) => secure(stream)?,
+        (None, Some(ca)) => {
+            let connection = ServerConnection::new(Arc::new(server_config(&first.identity, Some(ca))));
+            Box::new(StreamOwned::new(connection.map_err(std::io::Error::other)?, stream))
+        }
+        (None, None) => rustls_server(&first.identity, stream)?,
+    };
+    let mut stream = BufReader::new(stream);
     if first.implicit_tls {
         act(first, "greeting", stream.get_mut(), "220 relay.example.org ESMTP")?;
     }
@@ -292,7 +333,7 @@ fn says_354(script: &Script) -> bool {
     }
 }
 
-fn login(stream: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> std::io::Result<bool> {
+fn login(stream: &mut BufReader<Box<dyn Duplex>>) -> std::io::Result<bool> {
     let mut given = Vec::new();
     for prompt in ["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6"] {
         write_line(stream.get_mut(), prompt)?;
@@ -302,11 +343,7 @@ fn login(stream: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> st
 }
 
 /// Google's way: the reason as a challenge, and the refusal after the client's empty answer.
-fn bearer(
-    stream: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>,
-    given: &str,
-    token: &str,
-) -> std::io::Result<bool> {
+fn bearer(stream: &mut BufReader<Box<dyn Duplex>>, given: &str, token: &str) -> std::io::Result<bool> {
     let mut given = given.to_owned();
     if given.is_empty() {
         write_line(stream.get_mut(), "334 ")?;
