@@ -4,6 +4,7 @@
 //! returns why, and nothing of the alert anywhere. An attacker who writes log lines controls the alert's text, and can
 //! neither leave the sealed part nor reach an outer header.
 
+mod inline;
 mod keyring;
 mod manifest;
 mod message;
@@ -15,6 +16,7 @@ mod padding;
 mod signer;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 pub use keyring::Unusable;
@@ -23,10 +25,11 @@ pub use notice::Notices;
 pub(crate) use original::{Original, has_controls};
 pub use signer::{Signer, SignerError};
 
-use crate::config::{Config, Recipient, Sender};
+use crate::config::{Config, Format, Recipient, Sender};
 use crate::mail::{Mail, Note};
 use keyring::RecipientKeys;
 use manifest::{Client, Manifest};
+use message::Filler;
 use outside::Outside;
 use padding::Padding;
 
@@ -65,6 +68,8 @@ pub struct Sealer {
     instance: String,
     signer: Signer,
     recipients: Vec<(Recipient, RecipientKeys, Padding)>,
+    /// Messages are not filled up above this, octets.
+    size_ceiling: AtomicU64,
 }
 
 /// Checks every recipient's certificates without touching any state: for `config check`.
@@ -90,6 +95,7 @@ impl Sealer {
             instance: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             signer,
             recipients: recipients.collect::<Result<_, Unusable>>()?,
+            size_ceiling: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -110,19 +116,43 @@ impl Sealer {
         let sealed_to: Vec<String> = usable.certificates.iter().map(|c| c.fingerprint().to_hex()).collect();
         let outside = Outside::new(&self.sender, &recipient.address, mail.arrival);
         let manifest = self.manifest(mail, recipient, &sealed_to, &notes, number);
-        let mut text = mime::inside(mail, &notes, &manifest, &outside);
         let all_v6 = recipient.fingerprints.iter().all(crate::config::OpenPgpFingerprint::is_v6);
         let to = message::To {
             certificates: &usable.certificates,
             keys: &usable.keys,
             seipd_v2: all_v6 || recipient.seipd_v2,
         };
-        let message = padding
-            .fill(&mut text, |text| {
-                outside.around(|sink| message::write(sink, &to, &self.signer, text), text.len() / 2 * 3)
-            })
-            .map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
+        let write = |text: &[u8], filler: Option<&Filler>| {
+            let room = (text.len() + filler.map_or(0, |filler| filler.octets)) / 2 * 3;
+            outside.around(recipient.format, |sink| message::write(sink, &to, &self.signer, text, filler), room)
+        };
+        let ceiling = usize::try_from(self.size_ceiling.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let message = match recipient.format {
+            Format::PgpMime => {
+                let mut text = mime::inside(mail, &notes, &manifest, &outside);
+                let bare = text.len();
+                padding.fill(bare, &(0..=usize::MAX), ceiling, |filler| {
+                    text.truncate(bare);
+                    padding::pad(&mut text, bare + filler);
+                    write(&text, None)
+                })
+            }
+            Format::Inline => {
+                let text = inline::inside(mail, &notes, &manifest);
+                let notation = format!("sealrelay-padding@{}", self.sender.address.domain());
+                padding.fill(text.len(), &Filler::ROOM, ceiling, |octets| {
+                    write(&text, Some(&Filler { notation: notation.clone(), octets }))
+                })
+            }
+        };
+        let message = message.map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
         Ok(Sealed { message_id: outside.message_id, sealed_to, message })
+    }
+
+    /// From now on nothing is filled up above `octets`, the largest message that some relay host takes; `None` if that
+    /// is not known. What is larger by itself is sealed all the same.
+    pub fn set_size_ceiling(&self, octets: Option<u64>) {
+        self.size_ceiling.store(octets.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn manifest(

@@ -1,0 +1,153 @@
+//! How fast alerts are sealed on one core: cargo bench --bench seal
+//!
+//! An alert of 2 KiB is signed, padded to its size class and encrypted to an RSA-4096 and to a Cv25519 certificate, in
+//! both formats; beside it the public-key operations that no program can do without: one encryption of a session key,
+//! one Ed25519 signature, by the same library. `items/s` are messages. Last stands how many times the bare operations a
+//! sealed message takes.
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use sealrelay::config::Config;
+use sealrelay::envelope::Envelope;
+use sealrelay::mail::{Greeting, Mail};
+use sealrelay::seal::{Numbered, Sealer, Signer};
+use sequoia_openpgp as openpgp;
+
+use openpgp::Cert;
+use openpgp::crypto::{KeyPair, SessionKey, Signer as _};
+use openpgp::packet::key::{PublicParts, UnspecifiedRole};
+use openpgp::packet::{Key, PKESK, pkesk::PKESK3};
+use openpgp::parse::Parse;
+use openpgp::policy::StandardPolicy;
+use openpgp::types::{HashAlgorithm, SymmetricAlgorithm};
+
+/// What is sealed to: the file in keys/test, and the format.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("RSA-4096", "admin", "pgp-mime"),
+    ("RSA-4096, inline", "admin", "inline"),
+    ("Cv25519", "alice", "pgp-mime"),
+    ("Cv25519, inline", "alice", "inline"),
+];
+
+fn main() {
+    divan::main();
+    // `cargo test --benches` only asks whether it runs.
+    if !std::env::args().any(|argument| argument == "--test") {
+        println!();
+        for (nth, (name, _, _)) in KINDS.iter().enumerate() {
+            println!("{name:17} {:.2} times the bare public-key operations", times_the_bare(nth));
+        }
+    }
+}
+
+#[divan::bench(args = 0..KINDS.len(), sample_count = 20, sample_size = 100)]
+fn sealed(bencher: Bencher<'_, '_>, nth: usize) {
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.seal(nth));
+}
+
+#[divan::bench(args = 0..KINDS.len(), sample_count = 20, sample_size = 100)]
+fn bare_public_key_operations(bencher: Bencher<'_, '_>, nth: usize) {
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.bare(nth));
+}
+
+/// The least of several rounds of each, in turns, so that what else the machine does hits neither more.
+fn times_the_bare(nth: usize) -> f64 {
+    let timed = |what: &dyn Fn()| {
+        let began = Instant::now();
+        (0..100).for_each(|_| what());
+        began.elapsed()
+    };
+    let mut least = [Duration::MAX; 2];
+    for _ in 0..20 {
+        let both = [timed(&|| drop(BENCH.seal(nth))), timed(&|| drop(BENCH.bare(nth)))];
+        least = [0, 1].map(|which| least[which].min(both[which]));
+    }
+    least[0].as_secs_f64() / least[1].as_secs_f64()
+}
+
+static BENCH: LazyLock<Bench> = LazyLock::new(Bench::new);
+
+struct Bench {
+    sealer: Sealer,
+    signer: KeyPair,
+    keys: Vec<Key<PublicParts, UnspecifiedRole>>,
+    mail: Mail,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = configuration(folder.path());
+        let signer = Signer::open(&config.state, &config.sender.address).expect("a signing key");
+        let sealer = Sealer::open(&config, signer, SystemTime::now()).expect("certificates");
+        let policy = StandardPolicy::new();
+        let certificate = Cert::from_file(config.state.join("signer.pgp")).expect("the key it made");
+        let own = certificate.keys().with_policy(&policy, None).for_signing().secret().next().expect("a key");
+        let key = |(_, name, _): &(&str, &str, &str)| {
+            let certificate = Cert::from_file(key_file(name)).expect("a certificate");
+            let keys = certificate.keys().with_policy(&policy, None).for_transport_encryption();
+            keys.map(|key| key.key().clone().role_into_unspecified()).next().expect("an encryption key")
+        };
+        let pair = own.key().clone().into_keypair().expect("a key pair");
+        Self { sealer, signer: pair, keys: KINDS.iter().map(key).collect(), mail: mail() }
+    }
+
+    fn seal(&self, nth: usize) -> Vec<u8> {
+        let number = Numbered { epoch: "0123456789abcdef", sequence: 4711 };
+        self.sealer.seal(&self.mail, nth, Vec::new(), &number).expect("sealed").message
+    }
+
+    fn bare(&self, nth: usize) -> (PKESK, openpgp::crypto::mpi::Signature) {
+        let session_key = SessionKey::new(32).expect("a session key");
+        let encrypted =
+            PKESK3::for_recipient(SymmetricAlgorithm::AES256, &session_key, &self.keys[nth]).expect("encrypted");
+        let signature = self.signer.clone().sign(HashAlgorithm::SHA512, &[7; 64]).expect("signed");
+        (encrypted.into(), signature)
+    }
+}
+
+/// An alert of 2 KiB in OSSEC's form.
+fn mail() -> Mail {
+    let head = "To: <root@localhost>\r\nSubject: OSSEC Notification - monitor - Alert level 5\r\n\r\n";
+    let line = "Nov 20 19:26:42 monitor sshd[67231]: Invalid user guest from 198.51.100.7 port 4711\r\n";
+    let octets = (head.to_owned() + &line.repeat(2048 / line.len())).into_bytes();
+    Mail {
+        envelope: Envelope::default(),
+        octets,
+        arrival: SystemTime::now(),
+        client: "127.0.0.1:4711".to_owned(),
+        greeting: Greeting::Helo("monitor".to_owned()),
+        notes: Vec::new(),
+    }
+}
+
+fn key_file(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("keys/test/{name}.asc"))
+}
+
+/// One recipient for each kind.
+fn configuration(folder: &Path) -> Config {
+    use std::os::unix::fs::PermissionsExt;
+    let mut text = "[sender]\naddress = \"ossec@example.org\"\n[state]\ndirectory = \"state\"\n\
+        [[relay]]\nhost = \"localhost\"\nport = 587\n"
+        .to_owned();
+    fs::create_dir(folder.join("state")).expect("made");
+    for (nth, (_, name, format)) in KINDS.iter().enumerate() {
+        let copy = folder.join(format!("{nth}.asc"));
+        fs::copy(key_file(name), &copy).expect("copied");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("private");
+        let fingerprint = Cert::from_file(&copy).expect("a certificate").fingerprint();
+        text.push_str(&format!(
+            "[[recipient]]\naddress = \"r{nth}@example.org\"\ncertificate = \"{nth}.asc\"\nfingerprint = \"{fingerprint:X}\"\n\
+             format = \"{format}\"\ndefault = true\n"
+        ));
+    }
+    let file = folder.join("sealrelay.toml");
+    fs::write(&file, text).expect("written");
+    Config::load(&file).expect("a configuration")
+}
