@@ -5,6 +5,7 @@
 //! one Ed25519 signature, by the same library. `items/s` are messages. Last stands how many times the bare operations a
 //! sealed message takes.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -26,33 +27,48 @@ use openpgp::parse::Parse;
 use openpgp::policy::StandardPolicy;
 use openpgp::types::{HashAlgorithm, SymmetricAlgorithm};
 
-/// What is sealed to: the file in keys/test, and the format.
-const KINDS: [(&str, &str, &str); 4] = [
-    ("RSA-4096", "admin", "pgp-mime"),
-    ("RSA-4096, inline", "admin", "inline"),
-    ("Cv25519", "alice", "pgp-mime"),
-    ("Cv25519, inline", "alice", "inline"),
+/// What is sealed to.
+#[derive(Clone, Copy)]
+struct Kind {
+    nth: usize,
+    name: &'static str,
+    /// A file in keys/test.
+    certificate: &'static str,
+    format: &'static str,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind { nth: 0, name: "RSA-4096", certificate: "admin", format: "pgp-mime" },
+    Kind { nth: 1, name: "RSA-4096, inline", certificate: "admin", format: "inline" },
+    Kind { nth: 2, name: "Cv25519", certificate: "alice", format: "pgp-mime" },
+    Kind { nth: 3, name: "Cv25519, inline", certificate: "alice", format: "inline" },
 ];
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
 
 fn main() {
     divan::main();
     // `cargo test --benches` only asks whether it runs.
     if !std::env::args().any(|argument| argument == "--test") {
         println!();
-        for (nth, (name, _, _)) in KINDS.iter().enumerate() {
-            println!("{name:17} {:.2} times the bare public-key operations", times_the_bare(nth));
+        for kind in KINDS {
+            println!("{:17} {:.2} times the bare public-key operations", kind.name, times_the_bare(kind.nth));
         }
     }
 }
 
-#[divan::bench(args = 0..KINDS.len(), sample_count = 20, sample_size = 100)]
-fn sealed(bencher: Bencher<'_, '_>, nth: usize) {
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.seal(nth));
+#[divan::bench(args = KINDS, sample_count = 20, sample_size = 100)]
+fn sealed(bencher: Bencher<'_, '_>, kind: Kind) {
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.seal(kind.nth));
 }
 
-#[divan::bench(args = 0..KINDS.len(), sample_count = 20, sample_size = 100)]
-fn bare_public_key_operations(bencher: Bencher<'_, '_>, nth: usize) {
-    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.bare(nth));
+#[divan::bench(args = KINDS, sample_count = 20, sample_size = 100)]
+fn bare_public_key_operations(bencher: Bencher<'_, '_>, kind: Kind) {
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.bare(kind.nth));
 }
 
 /// The least of several rounds of each, in turns, so that what else the machine does hits neither more.
@@ -88,8 +104,8 @@ impl Bench {
         let policy = StandardPolicy::new();
         let certificate = Cert::from_file(config.state.join("signer.pgp")).expect("the key it made");
         let own = certificate.keys().with_policy(&policy, None).for_signing().secret().next().expect("a key");
-        let key = |(_, name, _): &(&str, &str, &str)| {
-            let certificate = Cert::from_file(key_file(name)).expect("a certificate");
+        let key = |kind: &Kind| {
+            let certificate = Cert::from_file(key_file(kind.certificate)).expect("a certificate");
             let keys = certificate.keys().with_policy(&policy, None).for_transport_encryption();
             keys.map(|key| key.key().clone().role_into_unspecified()).next().expect("an encryption key")
         };
@@ -137,9 +153,9 @@ fn configuration(folder: &Path) -> Config {
         [[relay]]\nhost = \"localhost\"\nport = 587\n"
         .to_owned();
     fs::create_dir(folder.join("state")).expect("made");
-    for (nth, (_, name, format)) in KINDS.iter().enumerate() {
+    for Kind { nth, certificate, format, .. } in KINDS {
         let copy = folder.join(format!("{nth}.asc"));
-        fs::copy(key_file(name), &copy).expect("copied");
+        fs::copy(key_file(certificate), &copy).expect("copied");
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("private");
         let fingerprint = Cert::from_file(&copy).expect("a certificate").fingerprint();
         text.push_str(&format!(

@@ -7,11 +7,11 @@
 //! The signed part is written here packet by packet, because its size must be known: every length takes five octets
 //! (section 4.2.1.3), so that an octet more of text or filler is an octet more in all.
 
-use std::io::{self, Write};
+use std::io::Write;
+use std::ops::RangeInclusive;
 
 use sequoia_openpgp as openpgp;
 
-use openpgp::armor;
 use openpgp::packet::signature::SignatureBuilder;
 use openpgp::packet::signature::subpacket::{NotationData, Subpacket, SubpacketValue};
 use openpgp::packet::{OnePassSig, Signature, Tag};
@@ -20,6 +20,7 @@ use openpgp::serialize::{Marshal, MarshalInto};
 use openpgp::types::{DataFormat, Features, SignatureType};
 use openpgp::{Cert, Packet};
 
+use super::armor::Armor;
 use super::keyring::EncryptionKey;
 use super::signer::Signer;
 
@@ -43,8 +44,8 @@ pub struct Filler {
 
 impl Filler {
     /// gpg 2.2 refuses a subpacket area over 10,000 octets, so the filler is halved between the hashed and the unhashed
-    /// one, with room left for what else stands there. At least so much that a subpacket's length takes two octets.
-    pub const ROOM: std::ops::RangeInclusive<usize> = 512..=18_000;
+    /// one. So much, and no more, that the length of each subpacket takes two octets, as Sequoia writes it.
+    pub const ROOM: RangeInclusive<usize> = 512..=16_000;
 }
 
 /// Appends the armored message with `text` to `sink`, lines ending with CRLF. Returns its octets before armoring.
@@ -64,7 +65,7 @@ pub fn write(
     let signature = signature.to_vec()?;
     let features = if to.seipd_v2 { Features::empty().set_seipdv2() } else { Features::empty().set_seipdv1() };
     let recipients = to.keys.iter().map(|key| Recipient::new(features.clone(), key.key_handle(), key));
-    let mut armor = Counted { octets: 0, inner: armor::Writer::new(CrLf(sink), armor::Kind::Message)? };
+    let mut armor = Armor::message(sink, !to.seipd_v2);
     let mut message = Encryptor::for_recipients(Message::new(&mut armor), recipients).build()?;
     Packet::from(one_pass).serialize(&mut message)?;
     // Section 5.9: format, no file name, no date.
@@ -77,8 +78,7 @@ pub fn write(
     message.write_all(&signature)?;
     // Only this completes the message; a dropped one is broken.
     message.finalize()?;
-    armor.inner.finalize()?;
-    Ok(armor.octets)
+    Ok(armor.finish())
 }
 
 fn sign(to: &To<'_>, signer: &Signer, text: &[u8], filler: Option<&Filler>) -> openpgp::Result<Signature> {
@@ -100,41 +100,4 @@ fn header(sink: &mut impl Write, tag: Tag, length: usize) -> openpgp::Result<()>
     let length = u32::try_from(length)?;
     sink.write_all(&[0xc0 | u8::from(tag), 0xff])?;
     Ok(sink.write_all(&length.to_be_bytes())?)
-}
-
-/// Counts what goes through.
-struct Counted<W> {
-    octets: usize,
-    inner: W,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(octets)?;
-        self.octets += written;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// The armorer ends lines with LF; mail needs CRLF.
-struct CrLf<'a>(&'a mut Vec<u8>);
-
-impl Write for CrLf<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        for &octet in octets {
-            if octet == b'\n' {
-                self.0.push(b'\r');
-            }
-            self.0.push(octet);
-        }
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -19,6 +19,9 @@ const CLASSES: [usize; 5] = [16 * KIB, 32 * KIB, 64 * KIB, 128 * KIB, 256 * KIB]
 /// Sealings before an inexact size is let go. One in about 100 is short, so this many in a row never are.
 const TRIES: usize = 24;
 
+/// So many short sealings of one message are chance.
+const CHANCE: usize = 3;
+
 /// What was learnt about how much sealing adds, for one recipient, class by class.
 #[derive(Default)]
 pub struct Padding {
@@ -70,6 +73,7 @@ impl Padding {
         mut seal: impl FnMut(usize) -> Result<Finished, E>,
     ) -> Result<Vec<u8>, E> {
         let mut finished = Vec::new();
+        let mut shorts = Vec::new();
         for _ in 0..TRIES {
             // A message that is not exact goes before the next one is made: large ones must not be in memory twice.
             finished.clear();
@@ -82,9 +86,15 @@ impl Padding {
             if octets == plan.target && growth.around == plan.growth.around {
                 return Ok(message);
             }
-            // What is a little short has dropped a zero; much less means a guess, or a certificate that is no longer used.
-            let dropped_zeros = plan.known && plan.growth.openpgp.saturating_sub(growth.openpgp) <= 16;
-            let openpgp = if dropped_zeros { growth.openpgp.max(plan.growth.openpgp) } else { growth.openpgp };
+            // Short of what is known by dropped zeros, which is chance; or what is known holds no longer: a certificate
+            // is not used any more. Then it stays short.
+            let is_short = plan.known && growth.openpgp < plan.growth.openpgp;
+            shorts.extend(is_short.then_some(growth.openpgp));
+            let openpgp = match shorts.iter().max() {
+                Some(most) if is_short && shorts.len() > CHANCE => *most,
+                _ if is_short => plan.growth.openpgp,
+                _ => growth.openpgp,
+            };
             self.learn(plan.size, Growth { openpgp, ..growth });
             finished = message;
         }
@@ -180,6 +190,25 @@ mod tests {
         let sizes = sizes(&Padding::default(), (0..10_000).step_by(50), usize::MAX);
         assert_eq!(sizes.len(), 1, "{sizes:?}");
         assert!(sizes.range(16 * KIB - 5..=16 * KIB).count() == 1, "{sizes:?}");
+    }
+
+    #[test]
+    fn what_was_learnt_is_learnt_anew_when_it_holds_no_longer() {
+        let padding = Padding::default();
+        let with = |openpgp: usize| {
+            let mut rounds = 0;
+            let message = padding.fill(1000, &(0..=usize::MAX), usize::MAX, |filler| {
+                rounds += 1;
+                let octets = 1000 + filler + openpgp;
+                Ok::<_, ()>((vec![b'x'; 700 + armored(octets)], octets))
+            });
+            (message.expect("sealed").len(), rounds)
+        };
+        assert_eq!([with(900), with(900)], [(16 * KIB, 2), (16 * KIB, 1)]);
+        // A certificate less, by little and by much, and one more.
+        assert_eq!([with(890), with(890)], [(16 * KIB, 5), (16 * KIB, 1)]);
+        assert_eq!([with(400), with(400)], [(16 * KIB, 5), (16 * KIB, 1)]);
+        assert_eq!([with(1500), with(1500)], [(16 * KIB, 2), (16 * KIB, 1)]);
     }
 
     #[test]

@@ -33,6 +33,23 @@ pub struct Desk {
 impl Desk {
     /// For the holder of the secret `keys`, who expects signatures of the key in `signer`.
     pub fn new(keys: &[&Cert], signer: &Path) -> Self {
+        let desk = Self::empty(signer);
+        for key in keys {
+            desk.put_key(key);
+            desk.import("key.asc");
+        }
+        desk.import("signer.asc");
+        desk
+    }
+
+    /// The same for a key that programs with a keyring of their own do not take.
+    pub fn without_imports(key: &Cert, signer: &Path) -> Self {
+        let desk = Self::empty(signer);
+        desk.put_key(key);
+        desk
+    }
+
+    fn empty(signer: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let signer_fingerprint = Cert::from_file(signer).expect("a certificate").fingerprint().to_hex();
         let desk = Self { signer: signer_fingerprint, folder };
@@ -41,12 +58,11 @@ impl Desk {
             fs::create_dir(desk.path(name)).expect("made");
             rustix::fs::chmod(desk.path(name), rustix::fs::Mode::RWXU).expect("private");
         }
-        for key in keys {
-            fs::write(desk.path("key.asc"), key.as_tsk().armored().to_vec().expect("armored")).expect("written");
-            desk.import("key.asc");
-        }
-        desk.import("signer.asc");
         desk
+    }
+
+    fn put_key(&self, key: &Cert) {
+        fs::write(self.path("key.asc"), key.as_tsk().armored().to_vec().expect("armored")).expect("written");
     }
 
     fn import(&self, file: &str) {
