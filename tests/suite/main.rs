@@ -17,6 +17,7 @@ mod overload;
 mod peers;
 mod readers;
 mod replies;
+mod sealing;
 mod sendmail;
 mod sizes;
 mod sockets;

@@ -151,7 +151,7 @@ fn packets(message: &[u8], recipient: &Cert) -> Vec<String> {
     let mut keys = recipient.keys().with_policy(&policy, None).for_transport_encryption();
     let subkey = keys.next().expect("a subkey").key().keyid();
     let class = |packet: Packet| match packet {
-        Packet::PKESK(PKESK::V3(pkesk)) if pkesk.recipient() == Some(&subkey.clone().into()) => PACKETS[0].to_owned(),
+        Packet::PKESK(PKESK::V3(pkesk)) if pkesk.recipient() == Some(&subkey) => PACKETS[0].to_owned(),
         Packet::SEIP(SEIP::V1(_)) => PACKETS[1].to_owned(),
         other => format!("{other:?}"),
     };

