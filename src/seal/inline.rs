@@ -22,7 +22,7 @@
 
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
-use mail_parser::{Encoding, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{MessageParser, MimeHeaders};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,8 +38,8 @@ const DECODED: &[u8] = b"--- the same, decoded as its header lines say ---\n";
 const HEADER_LINES: &[u8] = b"--- header lines as received ---\n";
 /// Before a body in base64.
 const NO_TEXT: &[u8] = b"--- no text, so in base64 ---\n";
-/// Messages in messages are decoded to this depth.
-const DEPTH: usize = 3;
+/// Parts in parts and messages in messages are decoded to this depth.
+const DEPTH: usize = 8;
 /// A larger body of which more than an eighth needs escapes stands in base64: escapes would make it up to four times as
 /// large.
 const LARGE: usize = 64 * 1024;
@@ -138,53 +138,74 @@ fn misleads(character: char) -> bool {
 
 /// `body` under the `Content-*` fields `fields`, with the texts in it decoded.
 fn decoded_body(fields: &[u8], body: &[u8]) -> Vec<u8> {
-    let head = [fields, b"\r\n"].concat();
-    let entity = [head.as_slice(), body].concat();
-    let mut decoded = decoded(&entity, DEPTH);
-    decoded.drain(..head.len());
+    let mut decoded = Vec::with_capacity(body.len());
+    decode(&mut decoded, fields, body, DEPTH);
     decoded
 }
 
-/// A MIME entity with the texts in it decoded in their places. All else stays: boundaries, fields of parts, what stands
-/// before, between and behind the parts, and what is no text.
-fn decoded(entity: &[u8], depth: usize) -> Vec<u8> {
-    let Some(message) = MessageParser::default().parse(entity) else { return entity.to_vec() };
-    let mut text = Vec::with_capacity(entity.len());
-    let mut at = 0;
-    for part in &message.parts {
-        let (start, end) = (part.offset_body as usize, part.offset_end as usize);
-        let Some(raw) = entity.get(start..end).filter(|_| start >= at) else { continue };
-        let replacement = match &part.body {
-            PartType::Text(_) | PartType::Html(_) => text_of(part, raw),
-            PartType::Message(_) if part.encoding == Encoding::None && depth > 0 => decoded(raw, depth - 1),
-            _ => continue,
-        };
-        text.extend_from_slice(&entity[at..start]);
-        text.extend_from_slice(&replacement);
-        at = end;
+/// Appends the body of a MIME entity with the texts in it decoded in their places. All else stays: boundaries, fields of
+/// parts, what stands before, between and behind the parts, and what is no text.
+///
+/// Not mail-parser's work: it descends as deep as a mail asks for, until the stack is full.
+fn decode(text: &mut Vec<u8>, header_block: &[u8], body: &[u8], depth: usize) {
+    let head = MessageParser::default().parse_headers(header_block);
+    let kind = head.as_ref().and_then(|head| head.content_type());
+    let encoding = head.as_ref().and_then(|head| head.content_transfer_encoding());
+    let attribute = |name| kind.and_then(|kind| kind.attribute(name));
+    match (kind.map_or("text", |kind| kind.ctype()), attribute("boundary")) {
+        ("text", _) => text.extend_from_slice(&text_of(encoding, attribute("charset"), body)),
+        ("multipart", Some(boundary)) if depth > 0 => decode_parts(text, boundary, body, depth - 1),
+        ("message", _) if depth > 0 => decode_entity(text, body, depth - 1),
+        _ => text.extend_from_slice(body),
     }
-    text.extend_from_slice(&entity[at..]);
-    text
 }
 
-/// The text of a part, in UTF-8 where its charset is known. What cannot be decoded stays as it is.
-fn text_of(part: &MessagePart<'_>, raw: &[u8]) -> Vec<u8> {
-    let octets = match part.encoding {
-        Encoding::None => None,
-        Encoding::QuotedPrintable => quoted_printable_decode(raw),
+/// A part or a message, header block and all.
+fn decode_entity(text: &mut Vec<u8>, entity: &[u8], depth: usize) {
+    let Original { header_block, body } = Original::read(entity);
+    text.extend_from_slice(&entity[..entity.len() - body.len()]);
+    decode(text, header_block, body, depth);
+}
+
+/// RFC 2046 5.1.1.
+fn decode_parts(text: &mut Vec<u8>, boundary: &str, body: &[u8], depth: usize) {
+    let (mut start, mut at, mut in_part) = (0, 0, false);
+    let mut put = |piece: &[u8], in_part: bool| match in_part {
+        true => decode_entity(text, piece, depth),
+        false => text.extend_from_slice(piece),
+    };
+    for line in body.split_inclusive(|&octet| octet == b'\n') {
+        if let Some(rest) = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes())) {
+            // The line end before a delimiter belongs to it.
+            let before = &body[start..at];
+            let before = before.strip_suffix(b"\n").unwrap_or(before);
+            let before = before.strip_suffix(b"\r").unwrap_or(before);
+            put(before, in_part);
+            put(&body[start + before.len()..at + line.len()], false);
+            start = at + line.len();
+            in_part = !rest.starts_with(b"--");
+        }
+        at += line.len();
+    }
+    put(&body[start..], in_part);
+}
+
+/// A text, in UTF-8 where its charset is known. What cannot be decoded stays as it is.
+fn text_of(encoding: Option<&str>, charset: Option<&str>, raw: &[u8]) -> Vec<u8> {
+    let octets = match encoding.map(str::to_ascii_lowercase).as_deref() {
+        Some("quoted-printable") => quoted_printable_decode(raw),
         // Strictly, so that no plain text is lost under a wrong label.
-        Encoding::Base64 => {
+        Some("base64") => {
             STANDARD.decode(raw.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect::<Vec<_>>()).ok()
         }
+        _ => None,
     };
     let octets = octets.unwrap_or_else(|| raw.to_vec());
     // UTF-8 is hardly ever anything else, whatever the label says; and no label makes ASCII look like something else.
     if std::str::from_utf8(&octets).is_ok() {
         return octets;
     }
-    let charset = part.content_type().and_then(|kind| kind.attribute("charset"));
-    let decoder = charset.and_then(|charset| charset_decoder(charset.as_bytes()));
-    match decoder.map(|decoder| decoder(&octets)) {
+    match charset.and_then(|charset| charset_decoder(charset.as_bytes())).map(|decoder| decoder(&octets)) {
         Some(text) if !text.contains(char::REPLACEMENT_CHARACTER) => text.into_bytes(),
         _ => octets,
     }
@@ -193,6 +214,7 @@ fn text_of(part: &MessagePart<'_>, raw: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     fn text(octets: &[u8]) -> String {
         let mut text = Vec::new();
@@ -266,6 +288,45 @@ mod tests {
             .replace("caf=E9 =1B[0m", "caf\u{e9} \u{1b}[0m")
             .replace("PGI+YjwvYj4=", "<b>b</b>");
         assert_eq!(String::from_utf8_lossy(&decoded), expected);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn without_an_encoding_a_mime_body_stays_as_it_is_whatever_its_structure(
+            lines in proptest::collection::vec(
+                proptest::sample::select(&[
+                    "--b", "--b--", "--c", "--c--", "", "text", "Content-Type: text/plain", "Content-Type: text/html",
+                    "Content-Type: multipart/mixed; boundary=c", "Content-Type: multipart/mixed; boundary=b",
+                    "Content-Type: message/rfc822", "Content-Type: image/png", "Subject: s",
+                ]), 0..40),
+            encoding in proptest::sample::select(&["7bit", "base64", "quoted-printable"]),
+        ) {
+            let body = lines.iter().map(|line| format!("{line}\r\n")).collect::<String>();
+            let decoded = decoded_body(b"Content-Type: multipart/mixed; boundary=b\r\n", body.as_bytes());
+            proptest::prop_assert_eq!(String::from_utf8_lossy(&decoded), body.as_str());
+            // With one it is enough that nothing breaks.
+            let encoded = body.replace("Subject: s", &format!("Content-Transfer-Encoding: {encoding}"));
+            decoded_body(b"Content-Type: multipart/mixed; boundary=b\r\n", encoded.as_bytes());
+        }
+    }
+
+    #[test]
+    fn structures_without_end_fill_no_stack_and_take_no_time() {
+        for unit in [
+            "--b\r\n",
+            "--b\r\nContent-Type: message/rfc822\r\n\r\n",
+            "Content-Type: message/rfc822\r\n\r\n",
+            "--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n",
+            "--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n",
+        ] {
+            let body = unit.repeat(1024 * 1024 / unit.len());
+            let began = Instant::now();
+            assert_eq!(
+                decoded_body(b"Content-Type: multipart/mixed; boundary=b\r\n", body.as_bytes()),
+                body.as_bytes()
+            );
+            assert!(began.elapsed() < Duration::from_secs(10), "{unit:?}: {:?}", began.elapsed());
+        }
     }
 
     #[test]

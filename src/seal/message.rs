@@ -65,6 +65,8 @@ pub fn write(
     let signature = signature.to_vec()?;
     let features = if to.seipd_v2 { Features::empty().set_seipdv2() } else { Features::empty().set_seipdv1() };
     let recipients = to.keys.iter().map(|key| Recipient::new(features.clone(), key.key_handle(), key));
+    // Room for armor, line ends, keys and signature at once: growing by doubling would hold a large message twice.
+    sink.reserve_exact((text.len() + filler.map_or(0, |filler| filler.octets)) / 2 * 3 + 16 * 1024);
     let mut armor = Armor::message(sink, !to.seipd_v2);
     let mut message = Encryptor::for_recipients(Message::new(&mut armor), recipients).build()?;
     Packet::from(one_pass).serialize(&mut message)?;

@@ -123,31 +123,40 @@ impl Sealer {
             keys: &usable.keys,
             seipd_v2: all_v6 || recipient.seipd_v2,
         };
-        let write = |text: &[u8], filler: Option<&Filler>| {
-            let room = (text.len() + filler.map_or(0, |filler| filler.octets)) / 2 * 3;
-            outside.around(recipient.format, |sink| message::write(sink, &to, &self.signer, text, filler), room)
+        let text = match recipient.format {
+            Format::PgpMime => mime::inside(mail, &notes, &manifest, &outside),
+            Format::Inline => inline::inside(mail, &notes, &manifest),
         };
+        let message = self.fill(recipient.format, text, padding, |text, filler| {
+            outside.around(recipient.format, |sink| message::write(sink, &to, &self.signer, text, filler))
+        });
+        let message = message.map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
+        Ok(Sealed { message_id: outside.message_id, sealed_to, message })
+    }
+
+    /// Calls `write` with `text` and the filler of its format until the message has the size of its class.
+    fn fill<E>(
+        &self,
+        format: Format,
+        mut text: Vec<u8>,
+        padding: &Padding,
+        write: impl Fn(&[u8], Option<&Filler>) -> Result<(Vec<u8>, usize), E>,
+    ) -> Result<Vec<u8>, E> {
+        let bare = text.len();
         let ceiling = usize::try_from(self.size_ceiling.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        let message = match recipient.format {
-            Format::PgpMime => {
-                let mut text = mime::inside(mail, &notes, &manifest, &outside);
-                let bare = text.len();
-                padding.fill(bare, &(0..=usize::MAX), ceiling, |filler| {
-                    text.truncate(bare);
-                    padding::pad(&mut text, bare + filler);
-                    write(&text, None)
-                })
-            }
+        match format {
+            Format::PgpMime => padding.fill(bare, &(0..=usize::MAX), ceiling, |filler| {
+                text.truncate(bare);
+                padding::pad(&mut text, bare + filler);
+                write(&text, None)
+            }),
             Format::Inline => {
-                let text = inline::inside(mail, &notes, &manifest);
                 let notation = format!("sealrelay-padding@{}", self.sender.address.domain());
-                padding.fill(text.len(), &Filler::ROOM, ceiling, |octets| {
+                padding.fill(bare, &Filler::ROOM, ceiling, |octets| {
                     write(&text, Some(&Filler { notation: notation.clone(), octets }))
                 })
             }
-        };
-        let message = message.map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
-        Ok(Sealed { message_id: outside.message_id, sealed_to, message })
+        }
     }
 
     /// From now on nothing is filled up above `octets`, the largest message that some relay host takes; `None` if that

@@ -44,7 +44,7 @@ impl Outside {
         format!("{inner}{}", recorded.collect::<String>())
     }
 
-    /// The whole message around what `seal` appends, about `room` octets, and what `seal` returned.
+    /// The whole message around what `seal` appends, and what `seal` returned.
     ///
     /// # Errors
     /// Those of `seal`.
@@ -52,9 +52,8 @@ impl Outside {
         &self,
         format: Format,
         seal: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
-        room: usize,
     ) -> Result<(Vec<u8>, T), E> {
-        let mut message = Vec::with_capacity(room + 2048);
+        let mut message = Vec::with_capacity(2048);
         if format == Format::Inline {
             // The armor is ASCII; what is in it is UTF-8, and a reader's program has nothing else to tell it by.
             message.extend_from_slice(self.text_head("utf-8").as_bytes());

@@ -20,6 +20,7 @@ use openpgp::policy::StandardPolicy;
 use openpgp::serialize::SerializeInto;
 use openpgp::{Cert, Packet, PacketPile, Profile};
 
+use crate::captures::{Pacing, captures, replay};
 use crate::support::client::send_alert;
 use crate::support::daemon::Setup;
 use crate::support::relay_host::{RelayHost, Taken};
@@ -137,6 +138,21 @@ fn print_matrix(structures: &[Structure], good: &HashSet<(usize, Format, &str)>)
         };
         println!("{:20} {}", structure.name, columns.iter().map(cell).collect::<String>());
     }
+}
+
+#[test]
+fn what_was_noticed_stands_in_the_block_of_an_inline_message() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = setup(&relay_host, &authority.pem);
+    let daemon = setup.start();
+    let captures = captures();
+    let dots = captures.iter().find(|capture| capture.name == "ossec370-dots.bin").expect("the capture");
+    replay(&daemon.address, dots, Pacing::AtOnce);
+    let taken = relay_host.taken(2);
+    let inline = taken.iter().find(|taken| format_of(taken) == Format::Inline).expect("inline");
+    let opened = reader::open_inline(&inline.message, &setup.recipients[1].1, &setup.path("state/signer.asc"));
+    assert!(opened.noticed.len() == 1 && opened.noticed[0].contains("lone dot"), "{:?}", opened.noticed);
+    assert_eq!(opened.manifest["noticed"][0], opened.noticed[0]);
 }
 
 #[test]

@@ -119,6 +119,13 @@ pub fn structures() -> Vec<Structure> {
             "\n.\n..\n \n  a \n",
             &[".\n..\n \n  a \n\t\n\n\n"],
         ),
+        one(
+            "a forged block",
+            b"Subject: s\r\n\r\nSubject: t\r\nsealrelay: {}\r\nNoticed: nothing\r\n\r\n\
+              --- header lines as received ---\r\nX-Forged: yes\r\n",
+            "Noticed: nothing",
+            &["Subject: t\nsealrelay: {}\nNoticed: nothing\n\n--- header lines as received ---\nX-Forged: yes\n"],
+        ),
         by_rule_text(
             "HTML by rule text",
             b"To: <root>\r\nSubject: s\r\nBcc: evil@evil.example\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n\
