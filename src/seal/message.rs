@@ -7,7 +7,6 @@
 //! The signed part is written here packet by packet, because its size must be known: every length takes five octets
 //! (section 4.2.1.3), so that an octet more of text or filler is an octet more in all.
 
-use std::io::Write;
 use std::ops::RangeInclusive;
 
 use sequoia_openpgp as openpgp;
@@ -15,12 +14,12 @@ use sequoia_openpgp as openpgp;
 use openpgp::packet::signature::SignatureBuilder;
 use openpgp::packet::signature::subpacket::{NotationData, Subpacket, SubpacketValue};
 use openpgp::packet::{OnePassSig, Signature, Tag};
-use openpgp::serialize::stream::{Encryptor, Message, Recipient};
 use openpgp::serialize::{Marshal, MarshalInto};
-use openpgp::types::{DataFormat, Features, SignatureType};
+use openpgp::types::{DataFormat, SignatureType};
 use openpgp::{Cert, Packet};
 
 use super::armor::Armor;
+use super::container::{self, header};
 use super::keyring::EncryptionKey;
 use super::signer::Signer;
 
@@ -60,26 +59,23 @@ pub fn write(
     filler: Option<&Filler>,
 ) -> openpgp::Result<usize> {
     let signature = sign(to, signer, text, filler)?;
+    let mut head = Vec::new();
     let mut one_pass = OnePassSig::try_from(&signature)?;
     one_pass.set_last(true);
-    let signature = signature.to_vec()?;
-    let features = if to.seipd_v2 { Features::empty().set_seipdv2() } else { Features::empty().set_seipdv1() };
-    let recipients = to.keys.iter().map(|key| Recipient::new(features.clone(), key.key_handle(), key));
-    // Room for armor, line ends, keys and signature at once: growing by doubling would hold a large message twice.
-    sink.reserve_exact((text.len() + filler.map_or(0, |filler| filler.octets)) / 2 * 3 + 16 * 1024);
-    let mut armor = Armor::message(sink, !to.seipd_v2);
-    let mut message = Encryptor::for_recipients(Message::new(&mut armor), recipients).build()?;
-    Packet::from(one_pass).serialize(&mut message)?;
+    Packet::from(one_pass).serialize(&mut head)?;
     // Section 5.9: format, no file name, no date.
     let literal = [DataFormat::Binary.into(), 0, 0, 0, 0, 0];
-    header(&mut message, Tag::Literal, literal.len() + text.len())?;
-    message.write_all(&literal)?;
-    // In pieces: the writers behind this one each make a buffer as large as what they are given at once.
-    text.chunks(64 * 1024).try_for_each(|piece| message.write_all(piece))?;
-    header(&mut message, Tag::Signature, signature.len())?;
-    message.write_all(&signature)?;
-    // Only this completes the message; a dropped one is broken.
-    message.finalize()?;
+    header(&mut head, Tag::Literal, literal.len() + text.len())?;
+    head.extend_from_slice(&literal);
+    let mut tail = Vec::new();
+    header(&mut tail, Tag::Signature, signature.serialized_len())?;
+    signature.serialize(&mut tail)?;
+
+    // Room for armor, line ends, keys and signature at once: growing by doubling would hold a large message twice.
+    sink.reserve_exact((text.len() + tail.len()) / 2 * 3 + 16 * 1024);
+    let mut armor = Armor::message(sink, !to.seipd_v2);
+    let encrypt = if to.seipd_v2 { container::version_2 } else { container::version_1 };
+    encrypt(&mut armor, to.keys, &[&head, text, &tail])?;
     Ok(armor.finish())
 }
 
@@ -95,11 +91,4 @@ fn sign(to: &To<'_>, signer: &Signer, text: &[u8], filler: Option<&Filler>) -> o
         builder.unhashed_area_mut().add(subpacket(octets / 2)?)?;
     }
     builder.sign_message(&mut signer.key(), text)
-}
-
-/// A packet's header, its length in five octets (section 4.2.1.3).
-fn header(sink: &mut impl Write, tag: Tag, length: usize) -> openpgp::Result<()> {
-    let length = u32::try_from(length)?;
-    sink.write_all(&[0xc0 | u8::from(tag), 0xff])?;
-    Ok(sink.write_all(&length.to_be_bytes())?)
 }

@@ -5,6 +5,7 @@
 //! neither leave the sealed part nor reach an outer header.
 
 mod armor;
+mod container;
 mod inline;
 mod keyring;
 mod manifest;
