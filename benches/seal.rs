@@ -71,15 +71,15 @@ fn bare_public_key_operations(bencher: Bencher<'_, '_>, kind: Kind) {
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| BENCH.bare(kind.nth));
 }
 
-/// The least of several rounds of each, in turns, so that what else the machine does hits neither more.
+/// The least of many short rounds of each, in turns, so that what else the machine does hits neither.
 fn times_the_bare(nth: usize) -> f64 {
     let timed = |what: &dyn Fn()| {
         let began = Instant::now();
-        (0..100).for_each(|_| what());
+        (0..5).for_each(|_| what());
         began.elapsed()
     };
     let mut least = [Duration::MAX; 2];
-    for _ in 0..20 {
+    for _ in 0..400 {
         let both = [timed(&|| drop(BENCH.seal(nth))), timed(&|| drop(BENCH.bare(nth)))];
         least = [0, 1].map(|which| least[which].min(both[which]));
     }

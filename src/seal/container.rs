@@ -1,8 +1,8 @@
 //! The encrypted part of an OpenPGP message: session keys, and a SEIPD packet around what they encrypt.
 //!
-//! Guarantees: what is written is whole, or there is an error. Version 1 is written here, of Sequoia's ciphers: Sequoia's
-//! own writer reserves 4 MiB for each message, which are overwritten when freed, and sums with a SHA-1 that looks for
-//! collisions, which nobody gains by in a sum that is encrypted with its text; both took half the time of sealing.
+//! Guarantees: what is written is whole, or there is an error. Version 1 is written here, with Sequoia's ciphers, for
+//! speed: Sequoia's own writer reserves 4 MiB for each message, and sums with a SHA-1 that looks for collisions. Here
+//! nobody could use one: the sum is over random octets first, and is encrypted with its text.
 
 use std::io::Write;
 
