@@ -29,7 +29,7 @@ pub fn defaults(recipients: &[Recipient]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::OnExpired;
+    use crate::config::{Format, OnExpired};
     use crate::envelope::Path;
 
     fn recipient(address: &str, default: bool, claims: &[&str]) -> Recipient {
@@ -39,6 +39,7 @@ mod tests {
             fingerprints: Vec::new(),
             default,
             claims: claims.iter().map(|claim| (*claim).to_owned()).collect(),
+            format: Format::PgpMime,
             on_expired: OnExpired::SealAndWarn,
             seipd_v2: false,
         }

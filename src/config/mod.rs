@@ -105,10 +105,21 @@ pub struct Recipient {
     pub default: bool,
     /// Envelope addresses it claims.
     pub claims: Vec<String>,
+    /// What its messages look like.
+    pub format: Format,
     /// What happens when a certificate has expired.
     pub on_expired: OnExpired,
     /// Whether SEIPDv2 is wanted for v4 certificates too.
     pub seipd_v2: bool,
+}
+
+/// `format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The alert as it is, every part of it, in a MIME structure with protected headers (RFC 3156, RFC 9788).
+    PgpMime,
+    /// The alert as one text, for readers without PGP/MIME.
+    Inline,
 }
 
 /// `on_expired`

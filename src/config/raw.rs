@@ -86,6 +86,7 @@ pub struct RawAccept {
 #[serde(rename_all = "kebab-case")]
 pub enum RawFormat {
     PgpMime,
+    Inline,
 }
 
 /// `on_expired`

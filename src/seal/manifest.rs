@@ -1,4 +1,4 @@
-//! `sealrelay.json`, the last part of every sealed message: which message of which relay this is, for programs.
+//! `sealrelay.json`, the last part of every sealed message, and a line of every inline one: which message of which relay this is, for programs.
 
 use std::time::SystemTime;
 
@@ -89,6 +89,22 @@ impl Manifest {
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("texts and numbers are always JSON");
         json.replace('\n', "\r\n") + "\r\n"
+    }
+
+    /// On one line of printable ASCII, without its end.
+    pub fn to_json_line(&self) -> String {
+        let json = serde_json::to_string(self).expect("texts and numbers are always JSON");
+        let mut line = String::with_capacity(json.len());
+        for character in json.chars() {
+            match character {
+                ' '..='~' => line.push(character),
+                // Only texts hold such characters, and there JSON takes them so (RFC 8259 7).
+                _ => {
+                    character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")))
+                }
+            }
+        }
+        line
     }
 }
 

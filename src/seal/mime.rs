@@ -149,7 +149,7 @@ fn quoted(entity: &mut Vec<u8>, octets: &[u8]) {
 }
 
 /// RFC 2045 6.8: 57 octets make a line of 76 characters.
-fn base64_lines(entity: &mut Vec<u8>, octets: &[u8]) {
+pub fn base64_lines(entity: &mut Vec<u8>, octets: &[u8]) {
     // With room for what follows, so that a large entity is not doubled for it.
     entity.reserve_exact(octets.len() / 57 * 78 + 16 * 1024);
     let mut line = [0; 76];

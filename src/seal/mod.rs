@@ -4,7 +4,10 @@
 //! returns why, and nothing of the alert anywhere. An attacker who writes log lines controls the alert's text, and can
 //! neither leave the sealed part nor reach an outer header.
 
+mod armor;
+mod container;
 mod expiry;
+mod inline;
 mod keyring;
 mod manifest;
 mod message;
@@ -15,6 +18,7 @@ mod outside;
 mod padding;
 pub mod signer;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 pub use expiry::Expiry;
@@ -24,12 +28,13 @@ pub use notice::Notices;
 pub(crate) use original::{Original, has_controls};
 pub use signer::{SignerError, Signers};
 
-use crate::config::{Config, Recipient, Sender};
+use crate::config::{Config, Format, Recipient, Sender};
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use expiry::Announced;
 use keyring::RecipientKeys;
 use manifest::{Client, Manifest, NextSigner};
+use message::Filler;
 use outside::Outside;
 use padding::Padding;
 use signer::Signer;
@@ -70,6 +75,8 @@ pub struct Sealer {
     signers: Signers,
     recipients: Vec<(Recipient, RecipientKeys, Padding)>,
     announced: Announced,
+    /// Messages are not filled up above this, octets.
+    size_ceiling: AtomicU64,
 }
 
 /// Checks every recipient's certificates without changing any state: for `config check`.
@@ -100,6 +107,7 @@ impl Sealer {
             signers,
             recipients: recipients.collect::<Result<_, Unusable>>()?,
             announced: Announced::open(&config.state),
+            size_ceiling: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -126,17 +134,52 @@ impl Sealer {
         let outside = Outside::new(&self.sender, &recipient.address, mail.arrival);
         let next_signer = next.map(NextSigner::of);
         let manifest = Manifest { next_signer, ..self.manifest(mail, recipient, &sealed_to, &notes, number, signer) };
-        let mut text = mime::inside(mail, &notes, &manifest, &outside);
         let all_v6 = recipient.fingerprints.iter().all(crate::config::OpenPgpFingerprint::is_v6);
         let to = message::To {
             certificates: &usable.certificates,
             keys: &usable.keys,
             seipd_v2: all_v6 || recipient.seipd_v2,
         };
-        let message = padding
-            .fill(&mut text, |text| outside.around(|sink| message::write(sink, &to, signer, text), text.len() / 2 * 3))
-            .map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
+        let text = match recipient.format {
+            Format::PgpMime => mime::inside(mail, &notes, &manifest, &outside),
+            Format::Inline => inline::inside(mail, &notes, &manifest),
+        };
+        let message = self.fill(recipient.format, text, padding, |text, filler| {
+            outside.around(recipient.format, |sink| message::write(sink, &to, signer, text, filler))
+        });
+        let message = message.map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
         Ok(Sealed { message_id: outside.message_id, sealed_to, message })
+    }
+
+    /// Calls `write` with `text` and the filler of its format until the message has the size of its class.
+    fn fill<E>(
+        &self,
+        format: Format,
+        mut text: Vec<u8>,
+        padding: &Padding,
+        write: impl Fn(&[u8], Option<&Filler>) -> Result<(Vec<u8>, usize), E>,
+    ) -> Result<Vec<u8>, E> {
+        let bare = text.len();
+        let ceiling = usize::try_from(self.size_ceiling.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        match format {
+            Format::PgpMime => padding.fill(bare, &(0..=usize::MAX), ceiling, |filler| {
+                text.truncate(bare);
+                padding::pad(&mut text, bare + filler);
+                write(&text, None)
+            }),
+            Format::Inline => {
+                let notation = format!("sealrelay-padding@{}", self.sender.address.domain());
+                padding.fill(bare, &Filler::ROOM, ceiling, |octets| {
+                    write(&text, Some(&Filler { notation: notation.clone(), octets }))
+                })
+            }
+        }
+    }
+
+    /// From now on nothing is filled up above `octets`, the largest message that some relay host takes; `None` if that
+    /// is not known. What is larger by itself is sealed all the same.
+    pub fn set_size_ceiling(&self, octets: Option<u64>) {
+        self.size_ceiling.store(octets.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn manifest(

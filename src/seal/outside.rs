@@ -1,4 +1,4 @@
-//! What a relay host can see of a message: a fixed set of headers and the skeleton of RFC 3156.
+//! What a relay host can see of a message: a fixed set of headers, and the skeleton of RFC 3156 or one armored text.
 //!
 //! Guarantees: From, To, Date (UTC, zero seconds), Message-ID (random, at the sender's domain), Subject (the
 //! operator's fixed text), MIME-Version and Content-Type, and nothing else; no value comes from a client.
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lettre::message::header::{Date, From, HeaderName, HeaderValue, Headers, MessageId, Subject, To};
 use lettre::message::{Mailbox, Mailboxes};
 
-use crate::config::Sender;
+use crate::config::{Format, Sender};
 use crate::envelope::{Address, hex, random};
 
 /// The headers a relay host sees, but for the MIME ones.
@@ -50,11 +50,17 @@ impl Outside {
     /// Those of `seal`.
     pub fn around<T, E>(
         &self,
+        format: Format,
         seal: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
-        room: usize,
     ) -> Result<(Vec<u8>, T), E> {
+        let mut message = Vec::with_capacity(2048);
+        if format == Format::Inline {
+            // The armor is ASCII; what is in it is UTF-8, and a reader's program has nothing else to tell it by.
+            message.extend_from_slice(self.text_head("utf-8").as_bytes());
+            let sealed = seal(&mut message)?;
+            return Ok((message, sealed));
+        }
         let boundary = hex(&random::<16>());
-        let mut message = Vec::with_capacity(room + 2048);
         message.extend_from_slice(
             format!(
                 "{}MIME-Version: 1.0\r\n\
@@ -73,8 +79,11 @@ impl Outside {
 
     /// A whole plain message, for the notice.
     pub fn plain(&self, text: &str) -> Vec<u8> {
-        format!("{}MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n{text}\r\n", self.headers)
-            .into_bytes()
+        format!("{}{text}\r\n", self.text_head("us-ascii")).into_bytes()
+    }
+
+    fn text_head(&self, charset: &str) -> String {
+        format!("{}MIME-Version: 1.0\r\nContent-Type: text/plain; charset={charset}\r\n\r\n", self.headers)
     }
 }
 

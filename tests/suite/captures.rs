@@ -14,16 +14,16 @@ use crate::support::reader::{Opened, open};
 use crate::support::relay_host::{Act, RelayHost, Script};
 
 /// A stream, divided where its client waited for a reply.
-struct Capture {
-    name: String,
+pub struct Capture {
+    pub name: String,
     /// Octets of the whole stream.
     size: usize,
-    commands: Vec<Vec<u8>>,
+    pub commands: Vec<Vec<u8>>,
     /// The message, dots as sent, without its end.
-    message: Vec<u8>,
+    pub message: Vec<u8>,
 }
 
-fn captures() -> Vec<Capture> {
+pub fn captures() -> Vec<Capture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
     let mut captures: Vec<Capture> = fs::read_dir(folder)
         .expect("captures")
@@ -51,7 +51,7 @@ fn divided(name: String, stream: &[u8]) -> Capture {
 
 /// How the message is handed over.
 #[derive(Clone, Copy)]
-enum Pacing {
+pub enum Pacing {
     /// In one write.
     AtOnce,
     /// As OSSEC does: one send for each header line, with Nagle's pause after the first, then the text.
@@ -61,7 +61,7 @@ enum Pacing {
 }
 
 /// Replays a capture; every reply must be what its client hopes for.
-fn replay(address: &str, capture: &Capture, pacing: Pacing) {
+pub fn replay(address: &str, capture: &Capture, pacing: Pacing) {
     let name = &capture.name;
     let (mut client, _) = Client::connect(address);
     for command in &capture.commands {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Validator;
 use crate::config::raw::{RawFormat, RawOnExpired, RawRecipient, RawSeipd};
-use crate::config::{ConfigError, OnExpired, OpenPgpFingerprint, Recipient};
+use crate::config::{ConfigError, Format, OnExpired, OpenPgpFingerprint, Recipient};
 
 impl Validator<'_> {
     pub(super) fn recipients(&self, raw: Vec<RawRecipient>) -> Result<Vec<Recipient>, ConfigError> {
@@ -55,13 +55,16 @@ impl Validator<'_> {
             .into_iter()
             .map(|table| self.present(&of_this("accept"), table.recipient))
             .collect::<Result<Vec<_>, _>>()?;
-        let _only_pgp_mime_exists = raw.format.unwrap_or(RawFormat::PgpMime);
         Ok(Recipient {
             // Without `accept`, an entry claims mail to its own address.
             claims: if claims.is_empty() { vec![address.to_string()] } else { claims },
             certificates: certificates.iter().map(|name| self.path(name)).collect(),
             fingerprints,
             default: raw.default.unwrap_or(single),
+            format: match raw.format {
+                Some(RawFormat::Inline) => Format::Inline,
+                Some(RawFormat::PgpMime) | None => Format::PgpMime,
+            },
             on_expired: match raw.on_expired {
                 Some(RawOnExpired::Notice) => OnExpired::Notice,
                 Some(RawOnExpired::SealAndWarn) | None => OnExpired::SealAndWarn,

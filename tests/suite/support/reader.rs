@@ -48,6 +48,20 @@ impl Opened {
     }
 }
 
+/// An opened inline message.
+#[derive(Debug)]
+pub struct OpenedText {
+    /// The whole text.
+    pub text: String,
+    pub subject: String,
+    pub manifest: Value,
+    /// What the relay noticed, in its own words.
+    pub noticed: Vec<String>,
+    /// The alert, escapes and all.
+    pub alert: String,
+    pub header_block: String,
+}
+
 /// Opens `message` for `recipient`; the signature must be that of the key in `signer`.
 #[track_caller]
 pub fn open(message: &[u8], recipient: &Cert, signer: &Path) -> Opened {
@@ -79,7 +93,34 @@ pub fn encrypted_to(message: &[u8]) -> Vec<String> {
 /// The same with the reader's clock at `now`.
 #[track_caller]
 pub fn open_at(message: &[u8], recipient: &Cert, signer: &Path, now: SystemTime) -> Opened {
-    let armored = armored_part(message);
+    taken_apart(decrypted(&armored_part(message), recipient, signer, now))
+}
+
+/// Opens the inline message `message`, signed by the key in `signer`.
+#[track_caller]
+pub fn open_inline(message: &[u8], recipient: &Cert, signer: &Path) -> OpenedText {
+    let outside = MessageParser::default().parse(message).expect("a mail");
+    assert_eq!(outside.parts.len(), 1, "inline is one part");
+    let text =
+        String::from_utf8(decrypted(outside.parts[0].contents(), recipient, signer, SystemTime::now())).expect("UTF-8");
+    let (block, rest) = text.split_once("\n\n").expect("a block");
+    let (alert, header_block) = rest.rsplit_once("--- header lines as received ---\n").expect("header lines");
+    let mut lines = block.split('\n');
+    let subject = lines.next().and_then(|line| line.strip_prefix("Subject: ")).expect("the Subject").to_owned();
+    let manifest = lines.next().and_then(|line| line.strip_prefix("sealrelay: ")).expect("the manifest");
+    OpenedText {
+        manifest: serde_json::from_str(manifest).expect("JSON"),
+        noticed: lines.map(|line| line.strip_prefix("Noticed: ").expect("a note").to_owned()).collect(),
+        alert: alert.to_owned(),
+        header_block: header_block.to_owned(),
+        subject,
+        text,
+    }
+}
+
+/// What is in an armored message for `recipient`, signed by the key in `signer`.
+#[track_caller]
+fn decrypted(armored: &[u8], recipient: &Cert, signer: &Path, now: SystemTime) -> Vec<u8> {
     let signer = Cert::from_file(signer).expect("the signer's certificate");
     let policy = StandardPolicy::new();
     let helper = Helper { recipient, signer: &signer, good: false };
@@ -90,7 +131,7 @@ pub fn open_at(message: &[u8], recipient: &Cert, signer: &Path, now: SystemTime)
     let mut entity = Vec::new();
     decryptor.read_to_end(&mut entity).expect("decrypted");
     assert!(decryptor.helper_ref().good, "no good signature");
-    taken_apart(entity)
+    entity
 }
 
 fn taken_apart(entity: Vec<u8>) -> Opened {

@@ -1,0 +1,100 @@
+//! Size classes: a relay host sees one size for all messages of a class. That no reader shows the filler is tested with
+//! the readers.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use sealrelay::config::Config;
+use sealrelay::envelope::Envelope;
+use sealrelay::mail::{Greeting, Mail};
+use sealrelay::seal::{Numbered, Sealer, Signers};
+
+use crate::support::daemon::Setup;
+use crate::support::pki::Authority;
+
+const KIB: usize = 1024;
+/// The recipients' numbers.
+const FORMATS: [(&str, usize); 2] = [("pgp-mime", 0), ("inline", 1)];
+
+/// What the daemon seals with, without the daemon: 2,000 messages would take it minutes in a debug build.
+fn sealer() -> Sealer {
+    let setup = Setup::new(587, &Authority::new("test CA").pem)
+        .recipient("inline@example.org", "default = true\nformat = \"inline\"");
+    let config = Config::load(&setup.configure()).expect("a configuration");
+    std::fs::create_dir(&config.state).expect("made");
+    let signer = Signers::open(&config.state, &config.sender.address, SystemTime::now()).expect("a signing key");
+    Sealer::open(&config, signer, SystemTime::now()).expect("certificates")
+}
+
+/// The size of a message with an alert of `length` octets.
+fn size(sealer: &Sealer, to: usize, nth: usize, length: usize) -> usize {
+    let line = "Nov 20 19:26:42 monitor sshd[67231]: Invalid user guest from 198.51.100.7 port 4711\r\n";
+    let body = line.repeat(length / line.len() + 1);
+    let subject = "Alert ".repeat(nth % 9);
+    let mail = Mail {
+        envelope: Envelope::default(),
+        octets: format!("Subject: {subject}\r\n\r\n{}", &body[..length]).into_bytes(),
+        // Days and hours of one and of two digits.
+        arrival: SystemTime::now() + Duration::from_secs(nth as u64 * 3607),
+        client: format!("127.0.0.1:{}", nth + 1),
+        greeting: if nth.is_multiple_of(2) { Greeting::Helo("x".repeat(nth % 64)) } else { Greeting::Ehlo("y".into()) },
+        notes: Vec::new(),
+    };
+    let number = Numbered { epoch: "0123456789abcdef", sequence: nth as u64 };
+    sealer.seal(&mail, to, Vec::new(), &number).expect("sealed").message.len()
+}
+
+/// How often each size came.
+fn sizes(sealer: &Sealer, to: usize, count: usize, length: impl Fn(usize) -> usize + Sync) -> BTreeMap<usize, usize> {
+    let half = |odd: usize| (odd..count).step_by(2).map(|nth| size(sealer, to, nth, length(nth))).collect::<Vec<_>>();
+    let both = thread::scope(|scope| [0, 1].map(|odd| scope.spawn(move || half(odd))).map(|thread| thread.join()));
+    let mut counts = BTreeMap::new();
+    both.into_iter().flat_map(|sizes| sizes.expect("sealed")).for_each(|size| *counts.entry(size).or_default() += 1);
+    counts
+}
+
+#[test]
+fn two_thousand_messages_of_one_class_have_one_size_in_both_formats() {
+    let sealer = sealer();
+    for (format, to) in FORMATS {
+        // From nothing to what fills the class nearly.
+        let sizes = sizes(&sealer, to, 2_000, |nth| nth * 3);
+        println!("{format}: 2,000 alerts of 0 to 5,997 octets: {sizes:?}");
+        assert_eq!(sizes.len(), 1, "{format}: {sizes:?}");
+        assert!(sizes.range(16 * KIB - 5..=16 * KIB).count() == 1, "{format}: {sizes:?}");
+    }
+}
+
+#[test]
+fn larger_messages_have_the_sizes_of_their_classes_and_inline_as_far_as_its_filler_reaches() {
+    let sealer = sealer();
+    for (format, to) in FORMATS {
+        for (alerts, class) in [(10..17, 32), (21..40, 64), (50..60, 128), (100..105, 256), (200..205, 512)] {
+            let lengths: Vec<usize> = alerts.map(|kib| kib * KIB).collect();
+            let sizes = sizes(&sealer, to, lengths.len(), |nth| lengths[nth]);
+            println!("{format}, class of {class} KiB: {sizes:?}");
+            if to == 0 || class == 32 {
+                assert_eq!(sizes.len(), 1, "{format}, {class} KiB: {sizes:?}");
+                assert!(sizes.range(class * KIB - 5..=class * KIB).count() == 1, "{format}, {class} KiB: {sizes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_message_is_filled_above_what_the_relay_host_takes() {
+    let sealer = sealer();
+    let limit = 50_000;
+    sealer.set_size_ceiling(Some(limit as u64));
+    for (format, to) in FORMATS {
+        // The class of 64 KiB is cut short; the one of 16 KiB is as ever; what is larger by itself is not stopped here.
+        let cut = sizes(&sealer, to, 10, |nth| 24_000 + nth * 500);
+        assert!(cut.len() == 1 && cut.range(limit - 5..=limit).count() == 1, "{format}: {cut:?}");
+        let small = sizes(&sealer, to, 10, |nth| nth);
+        assert!(small.len() == 1 && small.range(16 * KIB - 5..=16 * KIB).count() == 1, "{format}: {small:?}");
+        assert!(size(&sealer, to, 0, 60_000) < 90_000, "{format}");
+    }
+    sealer.set_size_ceiling(None);
+    assert!(size(&sealer, 0, 0, 24_000) > 60_000);
+}
