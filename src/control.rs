@@ -37,6 +37,8 @@ pub enum Request {
     List,
     /// Try everything now.
     Flush,
+    /// Send every recipient a heartbeat now.
+    Heartbeat,
 }
 
 /// Answers a request; called on a blocking thread.

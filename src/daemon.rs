@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::config::{Config, ConfigError, TlsPin, Trust};
 use crate::control::{self, Request};
 use crate::deliver::Deliver;
+use crate::heartbeat::Heart;
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::pipeline::Pipeline;
@@ -133,7 +134,7 @@ pub fn run(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
 }
 
 async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
-    let running = Running::open(config)?;
+    let running = Arc::new(Running::open(config)?);
     // Before the first client: a signal that comes earlier ends the process, which has promised nothing yet.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::System)?;
@@ -149,7 +150,13 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let spool = Arc::clone(&running.spool);
-    let answer: control::Answer = Arc::new(move |request| running.answer(request, &listening));
+    let heart = Arc::new(running.heart(config, &listening));
+    tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
+    let asked = Arc::clone(&heart);
+    let answer: control::Answer = Arc::new(move |request| match request {
+        Request::Heartbeat => serde_json::json!(asked.beat_now()),
+        _ => running.answer(request, &listening),
+    });
     let control = tokio::spawn(control::serve(control, answer, shutdown));
     let name = loop {
         tokio::select! {
@@ -166,6 +173,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
     let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await) }).await;
+    heart.farewell();
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(spool.totals().queued);
     Ok(())
@@ -225,8 +233,16 @@ impl Running {
         self.advice.iter().chain(&self.pipeline.warnings()).for_each(|text| maillog::advice(text));
     }
 
+    fn heart(self: &Arc<Self>, config: &Config, listening: &[String]) -> Heart {
+        let (own, listening) = (Arc::clone(self), listening.to_vec());
+        let how_it_is = Box::new(move || own.status(&listening));
+        Heart::open(config, Arc::clone(&self.pipeline), Arc::clone(&self.spool), how_it_is)
+    }
+
     fn answer(&self, request: Request, listening: &[String]) -> serde_json::Value {
         match request {
+            // The heart's own business.
+            Request::Heartbeat => serde_json::Value::Null,
             Request::Status => serde_json::json!(self.status(listening)),
             Request::List => serde_json::json!(self.list()),
             Request::Flush => {
@@ -294,6 +310,10 @@ fn advice(config: &Config) -> Vec<String> {
     }
     if config.relays[0].login.is_none() {
         advice.push("relay.username is not set: the relay host gets mail without a login".to_owned());
+    }
+    if config.heartbeat.is_none() {
+        let what = "heartbeat.every is \"off\": nobody notices when alerts stop coming; set it to \"24h\"";
+        advice.push(what.to_owned());
     }
     if swap_is_possible() {
         advice.push(

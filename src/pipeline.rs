@@ -82,6 +82,38 @@ impl Pipeline {
         self.store(mail, batch)
     }
 
+    /// Seals `mail` with the `facts` of a heartbeat for recipient number `nth` and stores it; its number.
+    ///
+    /// # Errors
+    /// It cannot be sealed, or the disk does not take it.
+    pub fn beat(&self, nth: usize, mail: &Mail, facts: serde_json::Value) -> Result<u64, AcceptError> {
+        let recipient = self.recipients[nth].address.to_string();
+        let untold = self.notices.untold(&recipient);
+        let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
+        let (sealed, number) = self.seal_one(mail, nth, notes, Some(facts)).map_err(|why| {
+            maillog::unsealable(&recipient, &why.to_string());
+            AcceptError::Unsealable
+        })?;
+        let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
+        let ids = self.spool.store(vec![self.entry(mail.arrival, recipient.clone(), sealed, Some(number))])?;
+        self.counters.heartbeats.up();
+        self.notices.told(&recipient, untold);
+        for id in &ids {
+            maillog::accepted(id, &mail.client, &self.reverse_path, &recipient, size, &message_id);
+        }
+        Ok(value)
+    }
+
+    /// What seals, for whoever tells of certificates and keys.
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// Alerts that could not be sealed for `recipient` and that it does not know of yet.
+    pub fn untold(&self, recipient: &str) -> u64 {
+        self.notices.untold(recipient)
+    }
+
     /// Whether an alert for the default recipients could be sealed now.
     pub fn can_seal(&self) -> bool {
         route::defaults(&self.recipients).into_iter().any(|nth| self.sealer.can_seal_to(nth).is_ok())
@@ -103,7 +135,7 @@ impl Pipeline {
             let untold = self.notices.untold(&recipient);
             let mut notes = [&mail.notes, extra].concat();
             notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            match self.seal_one(mail, nth, notes) {
+            match self.seal_one(mail, nth, notes, None) {
                 Ok((sealed, number)) => {
                     batch.entries.push(self.entry(mail.arrival, recipient.clone(), sealed, Some(number)));
                     batch.told.push((recipient, untold));
@@ -122,10 +154,16 @@ impl Pipeline {
     }
 
     /// A number is only taken when nothing but a fault of ours can keep it from being used.
-    fn seal_one(&self, mail: &Mail, nth: usize, notes: Vec<Note>) -> Result<(Sealed, Number<'_>), SealError> {
+    fn seal_one(
+        &self,
+        mail: &Mail,
+        nth: usize,
+        notes: Vec<Note>,
+        heartbeat: Option<serde_json::Value>,
+    ) -> Result<(Sealed, Number<'_>), SealError> {
         self.sealer.can_seal_to(nth)?;
         let number = self.spool.numbers().take(self.recipients[nth].address.as_str());
-        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value() };
+        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value(), heartbeat };
         let sealed = self.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }

@@ -24,5 +24,8 @@ pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
         say(format!("  recipient {} ({} certificate(s){default})", recipient.address, recipient.fingerprints.len()));
     }
     say(format!("  relay host {}:{}", config.relays[0].host, config.relays[0].port));
+    if config.heartbeat.is_none() {
+        say("  ! heartbeat.every is \"off\": nobody notices when alerts stop coming");
+    }
     Ok(0)
 }

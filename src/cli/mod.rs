@@ -6,10 +6,12 @@
 mod check;
 mod config;
 mod demo;
+mod heartbeat;
 mod queue;
 mod run;
 mod sendmail;
 mod status;
+mod verify;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -46,6 +48,10 @@ enum Command {
     Queue(queue::Command),
     /// Tell how the daemon is
     Status(status::Arguments),
+    /// Send every recipient a heartbeat now: how the relay is, and what became of every number
+    Heartbeat(heartbeat::Arguments),
+    /// Check on the recipient's machine that all messages came, and came from the relay
+    Verify(verify::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
     Sendmail(sendmail::Arguments),
@@ -103,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&file, &command),
         Command::Queue(command) => queue::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
+        Command::Heartbeat(options) => heartbeat::run(&file, &options),
+        Command::Verify(options) => verify::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Sendmail(options) => sendmail::run(&file, options),
     };

@@ -4,6 +4,7 @@
 //! returns why, and nothing of the alert anywhere. An attacker who writes log lines controls the alert's text, and can
 //! neither leave the sealed part nor reach an outer header.
 
+mod expiry;
 mod keyring;
 mod manifest;
 mod message;
@@ -17,7 +18,9 @@ mod signer;
 use std::path::Path;
 use std::time::SystemTime;
 
+pub use expiry::Expiry;
 pub use keyring::Unusable;
+pub use manifest::Manifest;
 pub use notice::Notices;
 #[cfg(any(test, fuzzing))]
 pub(crate) use original::{Original, has_controls};
@@ -26,7 +29,7 @@ pub use signer::{Signer, SignerError};
 use crate::config::{Config, Recipient, Sender};
 use crate::mail::{Mail, Note};
 use keyring::RecipientKeys;
-use manifest::{Client, Manifest};
+use manifest::Client;
 use outside::Outside;
 use padding::Padding;
 
@@ -57,6 +60,8 @@ pub struct Numbered<'a> {
     pub epoch: &'a str,
     /// The number.
     pub sequence: u64,
+    /// What a heartbeat tells, for programs.
+    pub heartbeat: Option<serde_json::Value>,
 }
 
 /// Seals to all configured recipients.
@@ -145,6 +150,7 @@ impl Sealer {
             arrived: manifest::rfc3339(mail.arrival),
             client: Client::of(mail),
             noticed: manifest::in_words(notes),
+            heartbeat: number.heartbeat.clone(),
         }
     }
 
@@ -163,6 +169,13 @@ impl Sealer {
         self.recipients[to].1.usable(SystemTime::now()).map(|_| ())
     }
 
+    /// Until when the certificates hold that recipient number `to` is sealed to now.
+    pub fn expiries(&self, to: usize) -> Vec<Expiry> {
+        let now = SystemTime::now();
+        let usable = self.recipients[to].1.usable(now);
+        usable.map_or_else(|_| Vec::new(), |usable| usable.certificates.iter().map(|c| Expiry::of(c, now)).collect())
+    }
+
     /// What an operator should know about the certificates now.
     pub fn warnings(&self) -> Vec<String> {
         let now = SystemTime::now();
@@ -173,6 +186,11 @@ impl Sealer {
                 .collect::<Vec<_>>()
         };
         self.recipients.iter().flat_map(of_one).collect()
+    }
+
+    /// Which relay this is: its host's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// The fingerprint of the key that signs.

@@ -1,5 +1,6 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
+mod heartbeat;
 mod recipient;
 mod relay;
 
@@ -41,6 +42,7 @@ impl<'a> Validator<'a> {
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
+            heartbeat: self.heartbeat(raw.heartbeat)?,
             control,
             level: raw.log.level.map_or(Level::Info, Level::from),
         })
