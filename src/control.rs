@@ -37,8 +37,30 @@ pub enum Request {
     List,
     /// Try everything now.
     Flush,
+    /// Read the configuration again.
+    Reload,
     /// Send every recipient a heartbeat now.
     Heartbeat,
+}
+
+/// The answer to [`Request::Reload`].
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reloaded {
+    /// It is in force.
+    Yes {
+        /// The configuration, on one line.
+        in_force: String,
+    },
+    /// The old one stays in force.
+    No {
+        /// Why.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// The sysexits code.
+        exit_code: u8,
+    },
 }
 
 /// Answers a request; called on a blocking thread.

@@ -7,16 +7,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::config::{Config, ConfigError, TlsPin, Trust};
-use crate::control::{self, Request};
+use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
+use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
-use crate::heartbeat::Heart;
+use crate::heartbeat::{Heart, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::pipeline::Pipeline;
@@ -32,7 +32,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long a queue command may hold the spool while the daemon starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why the daemon does not start.
+/// Why the daemon does not start, or does not take a changed configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration.
@@ -59,6 +59,9 @@ pub enum StartError {
     /// The control socket.
     #[error("cannot open the control socket {0}: {1}")]
     Control(PathBuf, io::Error),
+    /// A reload would have to change what only a start can.
+    #[error("{0} changed, which needs a restart; nothing of the new configuration is in force")]
+    NeedsRestart(String),
     /// A part ended that should not.
     #[error("{0} broke off")]
     BrokeOff(&'static str),
@@ -89,6 +92,7 @@ impl StartError {
             Self::Control(path, _) => {
                 format!("The service's user must own {}.", path.parent().unwrap_or(Path::new("/")).display())
             }
+            Self::NeedsRestart(_) => "Restart the service. No alert is lost by that.".to_owned(),
             Self::BrokeOff(_) => {
                 "This is a fault of sealrelay, please report it. What was accepted is in the spool.".to_owned()
             }
@@ -99,7 +103,7 @@ impl StartError {
     /// The sysexits code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Trust(_) | Self::Certificate(_) => 78,
+            Self::Config(_) | Self::Trust(_) | Self::Certificate(_) | Self::NeedsRestart(_) => 78,
             Self::Signer(SignerError::File { .. }) | Self::State(..) | Self::Control(..) => 73,
             Self::Signer(_) => 78,
             Self::Spool(SpoolError::InUse(_)) => 75,
@@ -145,17 +149,16 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let control = control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
     let (trigger, shutdown) = shutdown::channel();
     let listening = bound.addresses();
-    running.announce(config, &listening);
+    running.announce(&listening);
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
-    let spool = Arc::clone(&running.spool);
-    let heart = Arc::new(running.heart(config, &listening));
+    let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
-    let asked = Arc::clone(&heart);
+    let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
     let answer: control::Answer = Arc::new(move |request| match request {
-        Request::Heartbeat => serde_json::json!(asked.beat_now()),
-        _ => running.answer(request, &listening),
+        Request::Heartbeat => serde_json::json!(own.beat_now()),
+        _ => asked.answer(request, &listening),
     });
     let control = tokio::spawn(control::serve(control, answer, shutdown));
     let name = loop {
@@ -166,7 +169,11 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
             // shall do it again.
             _ = &mut intake => return Err(StartError::BrokeOff("intake")),
             _ = &mut deliver => return Err(StartError::BrokeOff("delivery")),
-            _ = hangup.recv() => maillog::advice("SIGHUP: a changed configuration is read at the next start"),
+            _ = hangup.recv() => {
+                let running = Arc::clone(&running);
+                // Certificates are read and checked: work for a thread of its own. Its outcome stands in the log.
+                tokio::task::spawn_blocking(move || running.reload().is_ok());
+            }
         }
     };
     maillog::stopping(name);
@@ -175,7 +182,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await) }).await;
     heart.farewell();
     let _ = std::fs::remove_file(&config.control);
-    maillog::stopped(spool.totals().queued);
+    maillog::stopped(running.spool.totals().queued);
     Ok(())
 }
 
@@ -186,7 +193,7 @@ struct Running {
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     since: SystemTime,
-    advice: Vec<String>,
+    config: Mutex<Config>,
 }
 
 impl Running {
@@ -194,9 +201,7 @@ impl Running {
         let state = |error| StartError::State(config.state.clone(), error);
         make_private(&config.state).map_err(state)?;
         make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
-        let tls = Tls::new(TrustStore::load(&config.relays[0].trust)?);
-        let signer = Signer::open(&config.state, &config.sender.address)?;
-        let sealer = Sealer::open(config, signer, SystemTime::now())?;
+        let (tls, sealer) = prepare(config)?;
         let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
         Ok(Self {
@@ -205,43 +210,76 @@ impl Running {
             spool,
             counters,
             since: SystemTime::now(),
-            advice: advice(config),
+            config: Mutex::new(config.clone()),
         })
     }
 
-    /// Says once what is in force.
-    fn announce(&self, config: &Config, listening: &[String]) {
-        let to: Vec<&str> = config.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
-        let relay = &config.relays[0];
-        maillog::started(
-            env!("CARGO_PKG_VERSION"),
-            &format!(
-                "sender=<{}>, recipients={}, relay={}:{}, tls={:?}, trust={:?}, login={}, spool={}, queued={}, signer={}",
-                config.sender.address,
-                to.join(","),
-                relay.host,
-                relay.port,
-                relay.tls,
-                relay.trust,
-                if relay.login.is_some() { "yes" } else { "no" },
-                config.spool.display(),
-                self.spool.totals().queued,
-                self.pipeline.signer(),
-            ),
-        );
-        listening.iter().for_each(|address| maillog::listening(address));
-        self.advice.iter().chain(&self.pipeline.warnings()).for_each(|text| maillog::advice(text));
+    /// Takes the configuration file, and what it names, as they are now: all of it, or nothing.
+    fn reload(&self) -> Result<(), StartError> {
+        let mut in_force = self.config();
+        let reloaded = Config::load(&in_force.file).map_err(StartError::from).and_then(|config| {
+            refuse_what_needs_a_restart(&in_force, &config)?;
+            prepare(&config).map(|prepared| (config, prepared))
+        });
+        match reloaded {
+            Ok((config, (tls, sealer))) => {
+                // From here on nothing can go wrong: what was prepared is put in force.
+                self.pipeline.reload(&config, sealer);
+                self.deliver.reload(&config, tls);
+                *in_force = config;
+                drop(in_force);
+                maillog::reloaded(&self.in_force());
+                self.warnings().iter().for_each(|text| maillog::advice(text));
+                Ok(())
+            }
+            Err(error) => {
+                maillog::not_reloaded(&error.to_string(), &error.hint());
+                Err(error)
+            }
+        }
     }
 
-    fn heart(self: &Arc<Self>, config: &Config, listening: &[String]) -> Heart {
-        let (own, listening) = (Arc::clone(self), listening.to_vec());
-        let how_it_is = Box::new(move || own.status(&listening));
-        Heart::open(config, Arc::clone(&self.pipeline), Arc::clone(&self.spool), how_it_is)
+    /// Says once what is in force.
+    fn announce(&self, listening: &[String]) {
+        maillog::started(env!("CARGO_PKG_VERSION"), &self.in_force());
+        listening.iter().for_each(|address| maillog::listening(address));
+        self.warnings().iter().for_each(|text| maillog::advice(text));
+    }
+
+    /// The configuration in force, on one line.
+    fn in_force(&self) -> String {
+        let config = self.config();
+        let to: Vec<&str> = config.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+        let relays = config.relays.iter().map(|relay| {
+            let login = if relay.login.is_some() { "yes" } else { "no" };
+            format!("relay={}, tls={:?}, trust={:?}, login={login}", relay.name(), relay.tls, relay.trust)
+        });
+        format!(
+            "sender=<{}>, recipients={}, {}, spool={}, queued={}, signer={}",
+            config.sender.address,
+            to.join(","),
+            relays.collect::<Vec<_>>().join(", "),
+            config.spool.display(),
+            self.spool.totals().queued,
+            self.pipeline.signer(),
+        )
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        [advice(&self.config()), self.pipeline.warnings()].concat()
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heart(self: &Arc<Self>, config: &Config, listening: &[String]) -> Arc<Heart> {
+        let watch = Watched { running: Arc::clone(self), listening: listening.to_vec() };
+        Arc::new(Heart::open(&config.state, Arc::clone(&self.pipeline), Arc::clone(&self.spool), Box::new(watch)))
     }
 
     fn answer(&self, request: Request, listening: &[String]) -> serde_json::Value {
         match request {
-            // The heart's own business.
             Request::Heartbeat => serde_json::Value::Null,
             Request::Status => serde_json::json!(self.status(listening)),
             Request::List => serde_json::json!(self.list()),
@@ -249,12 +287,18 @@ impl Running {
                 self.deliver.flush();
                 serde_json::json!({ "flushed": self.spool.totals().queued })
             }
+            Request::Reload => serde_json::json!(match self.reload() {
+                Ok(()) => Reloaded::Yes { in_force: self.in_force() },
+                Err(error) => {
+                    Reloaded::No { what: error.to_string(), hint: error.hint(), exit_code: error.exit_code() }
+                }
+            }),
         }
     }
 
     /// The spool, with the relay host's trouble as the reason of what was not tried yet.
     fn list(&self) -> Vec<crate::spool::Listed> {
-        let trouble = self.deliver.status().trouble.unwrap_or_default();
+        let trouble = self.deliver.status().into_iter().find_map(|relay| relay.trouble).unwrap_or_default();
         let mut list = self.spool.list();
         for listed in &mut list {
             if listed.delay_reason.is_empty() && listed.queue_name == "queue" {
@@ -275,14 +319,50 @@ impl Running {
             listening: listening.to_vec(),
             counts: self.counters.counts(),
             spool: self.spool.totals(),
-            relays: vec![self.deliver.status()],
+            relays: self.deliver.status(),
             signer: self.pipeline.signer(),
             warnings: Vec::new(),
         };
-        let other = [self.advice.clone(), self.pipeline.warnings()].concat();
-        status.judge(&self.counters, other, !self.pipeline.can_seal());
+        status.judge(&self.counters, self.warnings(), !self.pipeline.can_seal());
         status
     }
+}
+
+/// What heartbeats tell of the daemon.
+struct Watched {
+    running: Arc<Running>,
+    listening: Vec<String>,
+}
+
+impl Watch for Watched {
+    fn status(&self) -> Status {
+        self.running.status(&self.listening)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::of(&self.running.config(), &self.running.pipeline.signer())
+    }
+}
+
+/// What a configuration needs before it can be in force. Nothing of the old one is touched.
+fn prepare(config: &Config) -> Result<(Vec<Tls>, Sealer), StartError> {
+    let stores = config.relays.iter().map(|relay| TrustStore::load(&relay.trust).map(Tls::new));
+    let tls = stores.collect::<Result<_, _>>()?;
+    let signer = Signer::open(&config.state, &config.sender.address)?;
+    Ok((tls, Sealer::open(config, signer, SystemTime::now())?))
+}
+
+/// Sockets, folders and the log belong to the process, not to the configuration it reads again.
+fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), StartError> {
+    let changed = [
+        ("[listen]", before.listen != after.listen),
+        ("spool.directory", before.spool != after.spool),
+        ("state.directory", before.state != after.state),
+        ("control.socket", before.control != after.control),
+        ("log.level", before.level != after.level),
+    ];
+    let changed: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
+    if changed.is_empty() { Ok(()) } else { Err(StartError::NeedsRestart(changed.join(", "))) }
 }
 
 /// A directory of mode 0700, its name on the disk. One that others can write to is not ours to trust.
@@ -301,16 +381,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 /// Settings that work and should be changed.
 fn advice(config: &Config) -> Vec<String> {
-    let mut advice = Vec::new();
-    if let Trust::Pins(pins) = &config.relays[0].trust {
-        let sha1 = pins.iter().filter(|pin| matches!(pin, TlsPin::Sha1(_)));
-        advice.extend(sha1.map(|pin| {
-            format!("relay.pins: {pin} rests on SHA-1; `sealrelay check` prints the sha256: pin to put instead")
-        }));
-    }
-    if config.relays[0].login.is_none() {
-        advice.push("relay.username is not set: the relay host gets mail without a login".to_owned());
-    }
+    let mut advice: Vec<String> = config.relays.iter().flat_map(advice_on).collect();
     if config.heartbeat.is_none() {
         let what = "heartbeat.every is \"off\": nobody notices when alerts stop coming; set it to \"24h\"";
         advice.push(what.to_owned());
@@ -321,6 +392,18 @@ fn advice(config: &Config) -> Vec<String> {
         );
     }
     advice
+}
+
+fn advice_on(relay: &Relay) -> Vec<String> {
+    let name = relay.name();
+    let pins = if let Trust::Pins(pins) = &relay.trust { pins.as_slice() } else { &[] };
+    let sha1 = pins.iter().filter(|pin| matches!(pin, TlsPin::Sha1(_)));
+    let sha1 = sha1.map(|pin| {
+        format!("relay {name}: {pin} rests on SHA-1; `sealrelay check` prints the sha256: pin to put instead")
+    });
+    let no_login = relay.login.is_none();
+    let no_login = no_login.then(|| format!("relay {name}: no username is set, so it gets mail without a login"));
+    sha1.chain(no_login).collect()
 }
 
 /// There is swap, and no control group keeps this process from it.

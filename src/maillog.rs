@@ -139,6 +139,16 @@ pub fn started(version: &str, summary: &str) {
     info!("started, version {version}, {summary}");
 }
 
+/// A changed configuration is in force.
+pub fn reloaded(summary: &str) {
+    info!("configuration reloaded, {summary}");
+}
+
+/// A changed configuration is not taken.
+pub fn not_reloaded(why: &str, what_to_do: &str) {
+    error!("configuration not reloaded, the old one stays in force: {why}. {what_to_do}");
+}
+
 /// The daemon was asked to end.
 pub fn stopping(signal: &str) {
     info!("stopping on {signal}: taking no more clients, ending deliveries");

@@ -4,7 +4,7 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use crate::config::{Config, Recipient};
@@ -12,18 +12,23 @@ use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::route;
-use crate::seal::{Notices, Numbered, SealError, Sealed, Sealer};
+use crate::seal::{Holds, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::spool::{Header, NewEntry, Number, Spool};
 use crate::status::Counters;
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
-    recipients: Vec<Recipient>,
-    reverse_path: String,
-    sealer: Sealer,
+    sealing: RwLock<Arc<Sealing>>,
     notices: Notices,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+}
+
+/// What a reload replaces, as one: a mail is routed and sealed by what was in force when it came.
+struct Sealing {
+    recipients: Vec<Recipient>,
+    reverse_path: String,
+    sealer: Sealer,
 }
 
 /// Why a mail is not ours.
@@ -52,13 +57,20 @@ impl Pipeline {
     /// Joins the stages.
     pub fn new(config: &Config, sealer: Sealer, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
         Self {
-            recipients: config.recipients.clone(),
-            reverse_path: config.sender.envelope.to_string(),
-            sealer,
+            sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
             spool,
             counters,
         }
+    }
+
+    /// From now on mails are routed and sealed by `config` and `sealer`.
+    pub fn reload(&self, config: &Config, sealer: Sealer) {
+        *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Sealing::new(config, sealer));
+    }
+
+    fn sealing(&self) -> Arc<Sealing> {
+        Arc::clone(&self.sealing.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes responsibility for `mail`, or says why not. Blocks: sealing is work and the disk is slow.
@@ -66,47 +78,55 @@ impl Pipeline {
     /// # Errors
     /// It cannot be sealed for anybody, or the disk does not take it.
     pub fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
-        let chosen = route::route(&self.recipients, &mail.envelope);
+        let sealing = self.sealing();
+        let chosen = route::route(&sealing.recipients, &mail.envelope);
         let mut batch = Batch::default();
-        self.seal(mail, &chosen, &[], &mut batch);
+        self.seal(&sealing, mail, &chosen, &[], &mut batch);
         if batch.entries.is_empty() {
             let defaults: Vec<usize> =
-                route::defaults(&self.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
+                route::defaults(&sealing.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
             let notes: Vec<Note> = batch
                 .unsealable
                 .iter()
-                .map(|&nth| Note::CannotSealTo(self.recipients[nth].address.to_string()))
+                .map(|&nth| Note::CannotSealTo(sealing.recipients[nth].address.to_string()))
                 .collect();
-            self.seal(mail, &defaults, &notes, &mut batch);
+            self.seal(&sealing, mail, &defaults, &notes, &mut batch);
         }
-        self.store(mail, batch)
+        self.store(&sealing, mail, batch)
     }
 
-    /// Seals `mail` with the `facts` of a heartbeat for recipient number `nth` and stores it; its number.
+    /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number.
     ///
     /// # Errors
     /// It cannot be sealed, or the disk does not take it.
-    pub fn beat(&self, nth: usize, mail: &Mail, facts: serde_json::Value) -> Result<u64, AcceptError> {
-        let recipient = self.recipients[nth].address.to_string();
-        let untold = self.notices.untold(&recipient);
+    pub fn beat(&self, recipient: &str, mail: &Mail, facts: serde_json::Value) -> Result<u64, AcceptError> {
+        let sealing = self.sealing();
+        let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
+        let untold = self.notices.untold(recipient);
         let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
-        let (sealed, number) = self.seal_one(mail, nth, notes, Some(facts)).map_err(|why| {
-            maillog::unsealable(&recipient, &why.to_string());
+        let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, Some(facts)).map_err(|why| {
+            maillog::unsealable(recipient, &why.to_string());
             AcceptError::Unsealable
         })?;
         let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
-        let ids = self.spool.store(vec![self.entry(mail.arrival, recipient.clone(), sealed, Some(number))])?;
+        let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
+        let ids = self.spool.store(vec![entry])?;
         self.counters.heartbeats.up();
-        self.notices.told(&recipient, untold);
-        for id in &ids {
-            maillog::accepted(id, &mail.client, &self.reverse_path, &recipient, size, &message_id);
-        }
+        self.notices.told(recipient, untold);
+        let from = &sealing.reverse_path;
+        ids.iter().for_each(|id| maillog::accepted(id, &mail.client, from, recipient, size, &message_id));
         Ok(value)
     }
 
-    /// What seals, for whoever tells of certificates and keys.
-    pub fn sealer(&self) -> &Sealer {
-        &self.sealer
+    /// Until when the certificates hold that `recipient` is sealed to now.
+    pub fn holds(&self, recipient: &str) -> Vec<Holds> {
+        let sealing = self.sealing();
+        sealing.nth(recipient).map_or_else(Vec::new, |nth| sealing.sealer.holds(nth))
+    }
+
+    /// Which relay this is: its host's name.
+    pub fn instance(&self) -> String {
+        self.sealing().sealer.instance().to_owned()
     }
 
     /// Alerts that could not be sealed for `recipient` and that it does not know of yet.
@@ -116,28 +136,35 @@ impl Pipeline {
 
     /// Whether an alert for the default recipients could be sealed now.
     pub fn can_seal(&self) -> bool {
-        route::defaults(&self.recipients).into_iter().any(|nth| self.sealer.can_seal_to(nth).is_ok())
+        let sealing = self.sealing();
+        route::defaults(&sealing.recipients).into_iter().any(|nth| sealing.sealer.can_seal_to(nth).is_ok())
     }
 
     /// What an operator should know about the certificates now.
     pub fn warnings(&self) -> Vec<String> {
-        self.sealer.warnings()
+        self.sealing().sealer.warnings()
     }
 
     /// The fingerprint of the key that signs.
     pub fn signer(&self) -> String {
-        self.sealer.signer()
+        self.sealing().sealer.signer()
     }
 
-    fn seal<'a>(&'a self, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {
+    fn seal<'a>(&'a self, sealing: &Sealing, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {
         for &nth in to {
-            let recipient = self.recipients[nth].address.to_string();
+            let recipient = sealing.recipients[nth].address.to_string();
             let untold = self.notices.untold(&recipient);
             let mut notes = [&mail.notes, extra].concat();
             notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            match self.seal_one(mail, nth, notes, None) {
+            match self.seal_one(sealing, mail, nth, notes, None) {
                 Ok((sealed, number)) => {
-                    batch.entries.push(self.entry(mail.arrival, recipient.clone(), sealed, Some(number)));
+                    batch.entries.push(sealing.entry(
+                        &self.spool,
+                        mail.arrival,
+                        recipient.clone(),
+                        sealed,
+                        Some(number),
+                    ));
                     batch.told.push((recipient, untold));
                 }
                 Err(why) => {
@@ -145,8 +172,8 @@ impl Pipeline {
                     self.counters.not_sealed.up();
                     batch.unsealable.push(nth);
                     if self.notices.not_sealed(&recipient, SystemTime::now()) {
-                        let notice = self.sealer.notice(nth, mail.arrival);
-                        batch.notices.push(self.entry(mail.arrival, recipient, notice, None));
+                        let notice = sealing.sealer.notice(nth, mail.arrival);
+                        batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
                     }
                 }
             }
@@ -156,19 +183,20 @@ impl Pipeline {
     /// A number is only taken when nothing but a fault of ours can keep it from being used.
     fn seal_one(
         &self,
+        sealing: &Sealing,
         mail: &Mail,
         nth: usize,
         notes: Vec<Note>,
         heartbeat: Option<serde_json::Value>,
     ) -> Result<(Sealed, Number<'_>), SealError> {
-        self.sealer.can_seal_to(nth)?;
-        let number = self.spool.numbers().take(self.recipients[nth].address.as_str());
+        sealing.sealer.can_seal_to(nth)?;
+        let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
         let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value(), heartbeat };
-        let sealed = self.sealer.seal(mail, nth, notes, &numbered)?;
+        let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
 
-    fn store(&self, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
+    fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
         let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let lines: Vec<_> = entries
@@ -180,7 +208,7 @@ impl Pipeline {
         }
         let ids = self.spool.store(entries)?;
         for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
-            maillog::accepted(id, &mail.client, &self.reverse_path, recipient, *size, message_id);
+            maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
         }
         if sealed == 0 {
             return Err(AcceptError::Unsealable);
@@ -190,9 +218,21 @@ impl Pipeline {
         ids.iter().for_each(|_| self.counters.entries.up());
         Ok(ids)
     }
+}
+
+impl Sealing {
+    fn new(config: &Config, sealer: Sealer) -> Self {
+        Self { recipients: config.recipients.clone(), reverse_path: config.sender.envelope.to_string(), sealer }
+    }
+
+    /// The number of the recipient with `address`, if there still is one.
+    fn nth(&self, address: &str) -> Option<usize> {
+        self.recipients.iter().position(|recipient| recipient.address.as_str() == address)
+    }
 
     fn entry<'a>(
         &self,
+        spool: &Spool,
         arrival: SystemTime,
         recipient: String,
         sealed: Sealed,
@@ -201,7 +241,7 @@ impl Pipeline {
         let header = Header {
             recipient,
             reverse_path: self.reverse_path.clone(),
-            epoch: self.spool.numbers().epoch().to_owned(),
+            epoch: spool.numbers().epoch().to_owned(),
             sequence: number.as_ref().map(Number::value),
             sealed_to: sealed.sealed_to,
             message_id: sealed.message_id,

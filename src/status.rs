@@ -125,6 +125,9 @@ pub struct RelayStatus {
     pub advice: Option<String>,
     /// Seconds since 1970 of the next attempt, while there is trouble.
     pub next_attempt: Option<u64>,
+    /// Seconds since 1970 until which messages wait because the cap for it is reached.
+    #[serde(default)]
+    pub waits_until: Option<u64>,
     /// Seconds since 1970 at which its certificate expires.
     pub certificate_expires: Option<u64>,
 }

@@ -93,7 +93,7 @@ fn read(file: &Path, text: &str) -> Result<RawConfig, LoadError> {
     toml::from_str::<RawConfig>(text).map_err(|error| invalid(file, text, &error))?;
     layered(text).map_err(|error| {
         let what = error.to_string();
-        LoadError::Variable { meant: nearest_name(&what), what }
+        LoadError::Variable { meant: nearest_name(&what), what: without_known_names(&what) }
     })
 }
 
@@ -121,7 +121,7 @@ fn invalid(file: &Path, text: &str, error: &toml::de::Error) -> LoadError {
         file: file.into(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
-        what: error.message().lines().collect::<Vec<_>>().join(" "),
+        what: without_known_names(&error.message().lines().collect::<Vec<_>>().join(" ")),
         meant: nearest_name(error.message()),
     }
 }
@@ -137,6 +137,14 @@ fn nearest_name(message: &str) -> Option<String> {
         .filter(|(distance, known)| *distance <= known.len().max(3) / 2)
         .min()
         .map(|(_, known)| known.to_owned())
+}
+
+/// Without the list of all known names: the nearest one is named, and the sample explains them all.
+fn without_known_names(message: &str) -> String {
+    match (message.contains("unknown "), message.split_once(", expected ")) {
+        (true, Some((what, _))) => what.to_owned(),
+        _ => message.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub struct Config {
 }
 
 /// `[listen]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// Where to listen.
     pub addresses: Vec<SocketAddr>,

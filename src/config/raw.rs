@@ -118,6 +118,8 @@ pub struct RawRelay {
     pub ehlo: Option<String>,
     pub connections: Option<usize>,
     pub timeout: Option<Text>,
+    pub messages_per_hour: Option<usize>,
+    pub messages_per_day: Option<usize>,
 }
 
 /// `tls`

@@ -24,6 +24,17 @@ pub struct Relay {
     pub connections: usize,
     /// How long the relay host may take for a reply; five times that for the last one.
     pub timeout: Duration,
+    /// At most so many messages in any hour; `None` for no cap.
+    pub per_hour: Option<u32>,
+    /// At most so many messages in any day; `None` for no cap.
+    pub per_day: Option<u32>,
+}
+
+impl Relay {
+    /// Name and port, as they stand in the log and in `status`.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
 }
 
 /// When TLS begins.
@@ -36,7 +47,7 @@ pub enum TlsMode {
 }
 
 /// A login at a relay host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// Who.
     pub username: String,

@@ -1,19 +1,25 @@
 //! Delivery: sealed messages from the spool to the relay host, over verified TLS.
 //!
-//! `runner` takes what is due, `starttls` opens a verified session, `session` logs in and sends, `outcome` decides what
-//! a failure means, `backoff` and `relay` when to try again.
+//! `runner` keeps the workers of each relay host, `worker` takes what is due, `starttls` opens a verified session,
+//! `session` logs in and sends, `outcome` decides what a failure means, `settle` what becomes of the entry then, `relay`
+//! which relay host gets it, `health`, `backoff` and `cap` when.
 //!
 //! Guarantees: nothing secret leaves before TLS is verified; sent means a final 250; everything else stays in the
 //! spool. The relay host controls what it says, which is bounded, kept verbatim and never acted on beyond its code.
 
 pub mod advice;
 mod backoff;
+mod cap;
+mod caps_file;
 mod dialog;
+mod health;
 pub mod outcome;
 mod relay;
 mod runner;
 pub mod session;
+mod settle;
 pub mod starttls;
+mod worker;
 
 pub use dialog::{Dialog, Show};
 pub use runner::Deliver;

@@ -1,127 +1,160 @@
-//! How a relay host is doing: one timer for all its mail.
+//! The relay hosts of the configuration in force, in their order, and which of them may take what.
+//!
+//! An entry is offered to one relay host at a time, the first at first (its *lane*). A relay host takes the entries of
+//! its own lane, and those of the ones before it while these are out: unreachable, not verified, login refused, or at
+//! their cap. What one of them refuses, or defers for [`LONG_DEFERRED`], moves to the next lane; behind the last comes
+//! the first again, later.
+//!
+//! Guarantees: each relay host has its own trust, login and health. On failure of all of them, entries wait.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
-use super::advice;
-use super::backoff;
-use super::outcome::{Meaning, Trouble};
-use super::starttls::Seen;
-use crate::maillog;
-use crate::spool::LONGEST_BACKOFF;
+use super::cap::Cap;
+use super::health::{Health, May};
+use crate::config::{Config, Relay};
+use crate::shutdown::{self, Shutdown, Trigger};
+use crate::spool::{Lanes, Spool};
 use crate::status::RelayStatus;
+use crate::tls::Tls;
 
-/// A relay host's health.
-pub struct Health {
-    relay: String,
-    state: Mutex<State>,
-    /// Wakes who waits for the relay host.
-    pub better: Notify,
+/// A message that a relay host has deferred for so long is offered to the next one.
+pub const LONG_DEFERRED: Duration = Duration::from_secs(15 * 60);
+
+/// One relay host.
+pub struct RelayHost {
+    /// As configured.
+    pub relay: Relay,
+    /// What it is verified by.
+    pub tls: Tls,
+    /// How it is doing.
+    pub health: Health,
+    /// How much it may take.
+    pub cap: Cap,
+    /// Sessions are opened one at a time: when something is wrong it is tried once, not by every worker, and a wrong
+    /// password is not sent four times at once.
+    pub opening: Mutex<()>,
+    /// Another relay host has taken what was offered to it, since it was last tried.
+    pub stood_in_for: AtomicBool,
+    /// There is something to do; wakes the worker that began to wait last, whose session is still warm.
+    pub work: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    troubles: u32,
-    next: Option<SystemTime>,
-    last_success: Option<SystemTime>,
-    trouble: Option<Trouble>,
-    /// What it said to the last message it did not take, while it has taken none since.
-    not_taken: Option<Trouble>,
-    certificate_expires: Option<u64>,
-}
-
-/// Whether a connection may be tried.
-#[derive(Debug, PartialEq, Eq)]
-pub enum May {
-    /// Now.
-    Try,
-    /// After this long, or when it gets better.
-    Wait(std::time::Duration),
-}
-
-impl Health {
-    /// Of the relay host named so.
-    pub fn new(relay: String) -> Self {
-        Self { relay, state: Mutex::default(), better: Notify::new() }
-    }
-
-    /// Whether a connection may be tried at `now`.
-    pub fn may_try(&self, now: SystemTime) -> May {
-        match self.state().next.and_then(|next| next.duration_since(now).ok()).filter(|wait| !wait.is_zero()) {
-            // A clock that was set back must not stop delivery for longer than any back-off.
-            Some(wait) if wait <= LONGEST_BACKOFF => May::Wait(wait),
-            _ => May::Try,
-        }
-    }
-
-    /// A session is open: others may try too. Whether the relay host is well shows when it takes a message.
-    pub fn opened(&self, seen: &Seen) {
-        let mut state = self.state();
-        state.certificate_expires = seen.tls.as_ref().and_then(|tls| crate::tls::expiry(tls.chain.first()?));
-        state.next = None;
-        drop(state);
-        self.better.notify_waiters();
-    }
-
-    /// It took a message: the relay host is well.
-    pub fn took_a_message(&self, now: SystemTime) {
-        let mut state = self.state();
-        state.last_success = Some(now);
-        (state.troubles, state.next, state.not_taken) = (0, None, None);
-        if state.trouble.take().is_some() {
-            maillog::relay_usable(&self.relay);
-        }
-    }
-
-    /// It works, and did not take a message.
-    pub fn did_not_take(&self, trouble: &Trouble) {
-        if trouble.meaning() == Meaning::SettingWrong {
-            maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
-        }
-        self.state().not_taken = Some(trouble.clone());
-    }
-
-    /// It cannot be used for now.
-    pub fn trouble(&self, trouble: &Trouble, now: SystemTime) {
-        let mut state = self.state();
-        state.troubles += 1;
-        let delay = match trouble.meaning() {
-            Meaning::LoginWrong => backoff::delay(state.troubles).max(backoff::jittered(backoff::AFTER_LOGIN)),
-            _ => backoff::delay(state.troubles),
+impl RelayHost {
+    fn new(relay: Relay, tls: Tls, before: Option<&Self>) -> Self {
+        let name = relay.name();
+        let health = match before {
+            Some(before) => before.health.after_reload(relay.login == before.relay.login),
+            None => Health::new(name),
         };
-        state.next = Some(now + delay);
-        state.trouble = Some(trouble.clone());
-        maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
+        let cap = Cap::new(relay.per_hour, relay.per_day, before.map(|before| &before.cap));
+        Self {
+            relay,
+            tls,
+            health,
+            cap,
+            opening: Mutex::default(),
+            stood_in_for: AtomicBool::new(false),
+            work: Notify::new(),
+        }
     }
 
-    /// An operator or a change asks for a try at once.
-    pub fn forget(&self) {
-        let mut state = self.state();
-        state.next = state.next.map(|_| UNIX_EPOCH);
-        drop(state);
-        // One worker for sure, even if it is only about to wait; the others as they are.
-        self.better.notify_one();
-        self.better.notify_waiters();
+    /// Its name and port, as it stands in the log.
+    pub fn name(&self) -> String {
+        self.relay.name()
+    }
+
+    /// Whether a session may be opened or used at `now`.
+    pub fn may_try(&self, now: SystemTime) -> May {
+        match (self.health.may_try(now), self.cap.wait(now)) {
+            (May::Wait(health), Some(cap)) => May::Wait(health.max(cap)),
+            (May::Try, Some(cap)) => May::Wait(cap),
+            (may, None) => may,
+        }
+    }
+
+    /// Whether it should be tried though nothing is left for it: otherwise whoever stands in would do so for ever.
+    pub fn wants_a_trial(&self) -> bool {
+        self.health.is_out() && self.stood_in_for.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next relay host stands in for it.
+    pub fn is_out(&self, now: SystemTime) -> bool {
+        self.health.is_out() || self.cap.wait(now).is_some()
+    }
+}
+
+/// All relay hosts of one configuration. A reload replaces them as one.
+pub struct RelayHosts {
+    /// In the order they are tried; at least one.
+    hosts: Vec<RelayHost>,
+    /// How long a message is offered.
+    pub lifetime: Duration,
+    over: Trigger,
+    /// Fires when these relay hosts are replaced, or the daemon ends.
+    pub ending: Shutdown,
+}
+
+impl Deref for RelayHosts {
+    type Target = [RelayHost];
+
+    fn deref(&self) -> &Self::Target {
+        &self.hosts
+    }
+}
+
+impl RelayHosts {
+    /// Those of `config`, verified by `tls`, one for each; what is known of the ones `before` is kept.
+    pub fn new(config: &Config, tls: Vec<Tls>, before: Option<&Self>) -> Self {
+        let hosts = config.relays.iter().zip(tls).map(|(relay, tls)| {
+            let before = before.and_then(|before| before.iter().find(|host| host.name() == relay.name()));
+            RelayHost::new(relay.clone(), tls, before)
+        });
+        let (over, ending) = shutdown::channel();
+        Self { hosts: hosts.collect(), lifetime: config.lifetime, over, ending }
+    }
+
+    /// Whose entries relay host `nth` may take at `now`: its own, and those of the ones it stands in for.
+    pub fn lanes(&self, nth: usize, now: SystemTime) -> Lanes {
+        let out = self[..nth].iter().rev().take_while(|host| host.is_out(now)).count();
+        lane(nth - out)..=lane(nth)
+    }
+
+    /// The lane after that of relay host `nth`; `None` behind the last.
+    pub fn next_lane(&self, nth: usize) -> Option<u8> {
+        (nth + 1 < self.len()).then(|| lane(nth + 1))
+    }
+
+    /// Whether none of them can be used.
+    pub fn are_all_out(&self, now: SystemTime) -> bool {
+        self.iter().all(|host| host.is_out(now))
+    }
+
+    /// Wakes a worker of each relay host that has something to do.
+    pub fn wake(&self, spool: &Spool) {
+        let now = SystemTime::now();
+        for (nth, host) in self.iter().enumerate() {
+            if spool.next_due(now, self.lanes(nth, now)).is_some_and(|due| due <= now) {
+                host.work.notify_last();
+            }
+        }
+    }
+
+    /// They are replaced, or the daemon ends: what is under way is finished, nothing new is begun.
+    pub fn end(&self) {
+        self.over.fire();
     }
 
     /// For `status`.
-    pub fn status(&self) -> RelayStatus {
-        let state = self.state();
-        let trouble = state.trouble.as_ref().or(state.not_taken.as_ref());
-        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
-        RelayStatus {
-            relay: self.relay.clone(),
-            last_success: state.last_success.map(seconds),
-            trouble: trouble.map(Trouble::to_string),
-            advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
-            next_attempt: state.next.map(seconds),
-            certificate_expires: state.certificate_expires,
-        }
+    pub fn status(&self) -> Vec<RelayStatus> {
+        let now = SystemTime::now();
+        self.iter().map(|host| RelayStatus { waits_until: host.cap.until(now), ..host.health.status() }).collect()
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lane(nth: usize) -> u8 {
+    u8::try_from(nth).unwrap_or(u8::MAX)
 }

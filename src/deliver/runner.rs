@@ -1,103 +1,77 @@
-//! Takes what is due from the spool and gives it to the relay host, several messages a session, several sessions.
+//! Delivery as a whole: the workers of each relay host, what wakes them, and what a reload replaces.
 //!
-//! Guarantees: a message leaves the spool only after the relay host's final 250; whatever else happens it stays, with
-//! the relay host's words beside it. When the daemon ends, a message under way is finished or stays.
+//! Guarantees: workers only end with the daemon or with the configuration they belong to; one that broke off is
+//! replaced. After a reload the new relay hosts take what is queued at once, while the old sessions finish the message
+//! they are at. On failure of everything here, entries stay in the spool.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::backoff;
-use super::dialog::Dialog;
-use super::outcome::{FINAL_AFTER, Meaning, Trouble};
-use super::relay::{Health, May};
-use super::session::{self, Capabilities};
-use super::starttls::{self, Seen};
-use crate::config::{Config, Relay};
-use crate::envelope::QueueId;
-use crate::maillog;
+use super::caps_file;
+use super::relay::RelayHosts;
+use super::worker::Worker;
+use crate::config::Config;
 use crate::shutdown::Shutdown;
-use crate::smtp::reply::Reply;
-use crate::spool::{Attempts, EntryError, Header, Spool, Waiting};
+use crate::spool::Spool;
 use crate::status::{Counters, RelayStatus};
-use crate::tls::{Handshake, Tls};
+use crate::tls::Tls;
 
-/// A session without a message is closed after this long: relay hosts close idle ones themselves, at awkward moments.
-const IDLE: Duration = Duration::from_secs(5);
-/// At least this often the spool is asked, whatever was notified: clocks jump.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A removal is synced within this time.
 const TIDY_EVERY: Duration = Duration::from_millis(500);
+/// At least this often the spool is asked, whatever was notified: clocks jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Delivery to one relay host.
+/// Delivery to the relay hosts of the configuration.
 pub struct Deliver {
-    relay: Relay,
-    lifetime: Duration,
-    tls: Tls,
+    hosts: RwLock<Arc<RelayHosts>>,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
-    health: Health,
-    /// Sessions are opened one at a time: when something is wrong it is tried once, not by every worker, and a wrong
-    /// password is not sent four times at once.
-    opening: tokio::sync::Mutex<()>,
-}
-
-/// A session that can take messages.
-struct Session {
-    dialog: Dialog,
-    offered: Capabilities,
-    /// Messages it has taken.
-    taken: u32,
-}
-
-/// A claimed entry, offered again when it is dropped unsettled: a worker that breaks off must not hold it for ever.
-struct Claim<'a> {
-    spool: &'a Spool,
-    id: QueueId,
-    settled: bool,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.spool.release(&self.id);
-        }
-    }
+    state: PathBuf,
+    reloaded: Notify,
 }
 
 impl Deliver {
-    /// For `config`'s relay host, from `spool`.
-    pub fn new(config: &Config, tls: Tls, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
-        let health = Health::new(format!("{}:{}", config.relays[0].host, config.relays[0].port));
-        Self {
-            relay: config.relays[0].clone(),
-            lifetime: config.lifetime,
-            tls,
-            spool,
-            counters,
-            health,
-            opening: tokio::sync::Mutex::default(),
-        }
+    /// For `config`'s relay hosts, each verified by its own of `tls`, from `spool`.
+    pub fn new(config: &Config, tls: Vec<Tls>, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
+        let hosts = RelayHosts::new(config, tls, None);
+        caps_file::take_up(&config.state, &hosts);
+        let (state, reloaded) = (config.state.clone(), Notify::new());
+        Self { hosts: RwLock::new(Arc::new(hosts)), spool, counters, state, reloaded }
+    }
+
+    /// From now on the relay hosts of `config` take what is queued, all of it at once.
+    pub fn reload(&self, config: &Config, tls: Vec<Tls>) {
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        let before = Arc::clone(&hosts);
+        *hosts = Arc::new(RelayHosts::new(config, tls, Some(&before)));
+        drop(hosts);
+        before.end();
+        self.spool.flush();
+        self.reloaded.notify_one();
     }
 
     /// Delivers until `shutdown`, then ends the sessions.
-    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+    pub async fn run(self: Arc<Self>, mut shutdown: Shutdown) {
         let mut workers = JoinSet::new();
-        for _ in 0..self.relay.connections {
-            workers.spawn(Arc::clone(&self).work(shutdown.clone()));
-        }
-        while !workers.is_empty() {
+        self.start(&mut workers);
+        let mut tidy = interval(TIDY_EVERY);
+        let mut look_again = interval(LOOK_AGAIN);
+        tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !(shutdown.is_ending() && workers.is_empty()) {
             tokio::select! {
-                ended = workers.join_next() => {
-                    // A worker only ends with the daemon; one that broke off is replaced.
-                    if ended.is_some_and(|outcome| outcome.is_err()) && !shutdown.is_ending() {
-                        sleep(TIDY_EVERY).await;
-                        workers.spawn(Arc::clone(&self).work(shutdown.clone()));
-                    }
-                }
-                () = sleep(TIDY_EVERY) => self.tidy().await,
+                () = shutdown.wait(), if !self.hosts().ending.is_ending() => self.hosts().end(),
+                Some(_) = workers.join_next() => {}
+                () = self.reloaded.notified() => self.start(&mut workers),
+                () = self.spool.changed() => self.hosts().wake(&self.spool),
+                _ = tidy.tick() => self.tidy().await,
+                _ = look_again.tick() => self.look_again(),
             }
         }
         self.tidy().await;
@@ -105,265 +79,50 @@ impl Deliver {
 
     /// Tries everything at once.
     pub fn flush(&self) {
-        self.health.forget();
+        self.hosts().iter().for_each(|host| host.health.forget());
         self.spool.flush();
     }
 
-    /// How the relay host is doing.
-    pub fn status(&self) -> RelayStatus {
-        self.health.status()
+    /// How the relay hosts are doing.
+    pub fn status(&self) -> Vec<RelayStatus> {
+        self.hosts().status()
+    }
+
+    fn hosts(&self) -> Arc<RelayHosts> {
+        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn start(&self, workers: &mut JoinSet<()>) {
+        let hosts = self.hosts();
+        for (nth, host) in hosts.iter().enumerate() {
+            for _ in 0..host.relay.connections {
+                let worker = Worker::new(Arc::clone(&hosts), nth, Arc::clone(&self.spool), Arc::clone(&self.counters));
+                workers.spawn(keep_working(worker));
+            }
+        }
+        hosts.wake(&self.spool);
     }
 
     async fn tidy(&self) {
-        let spool = Arc::clone(&self.spool);
-        let _ = spawn_blocking(move || spool.tidy()).await;
-    }
-
-    async fn work(self: Arc<Self>, mut shutdown: Shutdown) {
-        while !shutdown.is_ending() {
-            let wait = match self.until_due() {
-                Some(wait) => wait,
-                None => match self.health.may_try(SystemTime::now()) {
-                    May::Try => {
-                        self.session(&mut shutdown).await;
-                        continue;
-                    }
-                    May::Wait(wait) => wait,
-                },
-            };
-            tokio::select! {
-                () = shutdown.wait() => {}
-                () = self.spool.changed() => {}
-                () = self.health.better.notified() => {}
-                () = sleep(wait.min(LOOK_AGAIN)) => {}
-            }
-        }
-    }
-
-    /// How long until something is due; `None` if something is due now.
-    fn until_due(&self) -> Option<Duration> {
-        let now = SystemTime::now();
-        match self.spool.next_due(now) {
-            Some(due) => due.duration_since(now).ok().filter(|wait| !wait.is_zero()),
-            None => Some(LOOK_AGAIN),
-        }
-    }
-
-    /// Opens one session and delivers through it until nothing is left or it breaks.
-    async fn session(&self, shutdown: &mut Shutdown) {
-        let opened = tokio::select! {
-            // Nothing was sent yet that would have to be finished.
-            () = shutdown.wait() => return,
-            opened = self.open_one() => opened,
-        };
-        let Some(mut session) = opened else { return };
-        while !shutdown.is_ending() {
-            let Some((id, waiting)) = self.spool.claim(SystemTime::now()) else {
-                if self.idle(shutdown).await { continue } else { break }
-            };
-            // More is due: let another worker help.
-            if self.until_due().is_none() {
-                self.spool.wake();
-            }
-            match self.deliver(session, &id, &waiting).await {
-                Some(open) => session = open,
-                None => return,
-            }
-        }
-        session.dialog.quit().await;
-    }
-
-    /// A session, unless there is trouble, which is remembered.
-    async fn open_one(&self) -> Option<Session> {
-        let _turn = self.opening.lock().await;
-        // Another worker may have met trouble, or have done all the work, while we waited for our turn.
-        if self.health.may_try(SystemTime::now()) != May::Try || self.until_due().is_some() {
-            return None;
-        }
-        match self.open().await {
-            Ok(session) => Some(session),
-            Err(trouble) => {
-                self.health.trouble(&trouble, SystemTime::now());
-                self.expire(&trouble).await;
-                None
-            }
-        }
-    }
-
-    async fn open(&self) -> Result<Session, Trouble> {
-        let mut seen = Seen::default();
-        let mut dialog = starttls::open(&self.relay, &self.tls, Handshake::Strict, &mut seen).await?;
-        let offered = seen.inside.clone().unwrap_or_default();
-        if let Some(login) = &self.relay.login
-            && let Err(trouble) = session::login(&mut dialog, login, &offered).await
-        {
-            dialog.quit().await;
-            return Err(trouble);
-        }
-        self.health.opened(&seen);
-        Ok(Session { dialog, offered, taken: 0 })
-    }
-
-    /// Waits for work; whether there is some.
-    async fn idle(&self, shutdown: &mut Shutdown) -> bool {
-        tokio::select! {
-            () = shutdown.wait() => false,
-            woken = timeout(IDLE, self.spool.changed()) => woken.is_ok(),
-        }
-    }
-
-    /// Delivers one claimed entry; the session, if it can go on.
-    async fn deliver(&self, mut session: Session, id: &QueueId, waiting: &Waiting) -> Option<Session> {
-        let mut claim = Claim { spool: &self.spool, id: id.clone(), settled: false };
-        let (header, message) = match self.read(id).await {
-            Ok(entry) => entry,
-            Err(error) => {
-                claim.settled = true;
-                self.unreadable(id, waiting, &error);
-                return Some(session);
-            }
-        };
-        match session::send(&mut session.dialog, &session.offered, &header, message).await {
-            Ok(reply) => {
-                claim.settled = true;
-                session.taken += 1;
-                self.sent(id, header, &reply).await;
-                Some(session)
-            }
-            // A relay host that ends a session after some messages: the message had no part in it. The claim is given
-            // back as it was, and goes out in a new session at once.
-            Err(trouble) if session.taken > 0 && trouble.is_end_of_session() => None,
-            Err(trouble) => {
-                claim.settled = true;
-                self.not_sent(id, header, waiting, &trouble).await;
-                if trouble.session_goes_on() && session::reset(&mut session.dialog).await.is_ok() {
-                    return Some(session);
-                }
-                session.dialog.quit().await;
-                None
-            }
-        }
-    }
-
-    async fn read(&self, id: &QueueId) -> Result<(Header, Vec<u8>), EntryError> {
-        let (spool, id) = (Arc::clone(&self.spool), id.clone());
-        let read = spawn_blocking(move || spool.read(&id)).await;
-        read.unwrap_or_else(|_| Err(EntryError::Unreadable(std::io::Error::other("reading was broken off"))))
-    }
-
-    fn unreadable(&self, id: &QueueId, waiting: &Waiting, error: &EntryError) {
-        if let EntryError::Unreadable(error) = error {
-            let attempts = self.again(waiting, backoff::AFTER_SETTING, &format!("its file cannot be read: {error}"));
-            maillog::not_moved(id, &attempts.last_reply);
-            self.spool.defer(id, attempts);
-        }
-    }
-
-    async fn sent(&self, id: &QueueId, header: Header, reply: &Reply) {
-        self.counters.sent.up();
-        self.health.took_a_message(SystemTime::now());
-        maillog::sent(id, &header.recipient, &self.name(), age(&header), &reply.to_string());
-        let (spool, id) = (Arc::clone(&self.spool), id.clone());
-        let _ = spawn_blocking(move || spool.complete(&id, &header)).await;
-    }
-
-    async fn not_sent(&self, id: &QueueId, header: Header, waiting: &Waiting, trouble: &Trouble) {
-        let now = SystemTime::now();
-        let attempts = self.after(waiting, trouble, now);
-        match trouble.meaning() {
-            Meaning::RelayWaits | Meaning::LoginWrong => self.health.trouble(trouble, now),
-            _ => self.health.did_not_take(trouble),
-        }
-        let refused_for = attempts.refused_since.map_or(0, |since| seconds(now).saturating_sub(since));
-        let refused = trouble.meaning() == Meaning::Impossible || refused_for >= FINAL_AFTER.as_secs();
-        let expired = now.duration_since(header.arrival).is_ok_and(|age| age > self.lifetime);
-        if refused || expired {
-            let status = if refused { "undeliverable" } else { "expired" };
-            self.fail(id, header, attempts, &trouble.dsn(), status).await;
-            return;
-        }
-        self.counters.deferred.up();
-        maillog::deferred(id, &header.recipient, &self.name(), age(&header), &trouble.dsn(), &attempts.last_reply);
-        self.spool.defer(id, attempts);
-    }
-
-    /// What is remembered of the attempt on a message, and when the next one is due.
-    fn after(&self, waiting: &Waiting, trouble: &Trouble, now: SystemTime) -> Attempts {
-        let attempts = match trouble.meaning() {
-            // The relay host's own timer holds it back; the message is due as soon as that lets it.
-            Meaning::RelayWaits | Meaning::LoginWrong => {
-                Attempts { last_reply: trouble.to_string(), ..waiting.attempts.clone() }
-            }
-            Meaning::SettingWrong => {
-                self.again(waiting, backoff::jittered(backoff::AFTER_SETTING), &trouble.to_string())
-            }
-            _ => self.again(waiting, backoff::delay(waiting.attempts.count + 1), &trouble.to_string()),
-        };
-        let refused_since = match trouble.meaning() {
-            Meaning::MessageRefused => Some(waiting.attempts.refused_since.unwrap_or(seconds(now))),
-            Meaning::RelayWaits | Meaning::LoginWrong => waiting.attempts.refused_since,
-            _ => None,
-        };
-        Attempts { refused_since, ..attempts }
-    }
-
-    /// Moves an entry to `failed/`; whether that worked.
-    async fn fail(&self, id: &QueueId, header: Header, attempts: Attempts, dsn: &str, status: &str) -> bool {
-        let (recipient, age, why) = (header.recipient.clone(), age(&header), attempts.last_reply.clone());
-        let (spool, own_id) = (Arc::clone(&self.spool), id.clone());
-        let moved = spawn_blocking(move || {
-            let moved = spool.fail(&own_id, &header, &attempts);
-            if moved.is_err() {
-                // It stays in the queue and is tried again: nothing is lost by a full disk.
-                spool.defer(&own_id, attempts);
-            }
-            moved
+        let (spool, hosts, state) = (Arc::clone(&self.spool), self.hosts(), self.state.clone());
+        let tidied = spawn_blocking(move || {
+            spool.tidy();
+            caps_file::keep(&state, &hosts);
         });
-        match moved.await {
-            Ok(Ok(())) => {
-                self.counters.undeliverable.up();
-                maillog::undeliverable(id, &recipient, &self.name(), age, dsn, status, &why);
-                return true;
-            }
-            Ok(Err(error)) => maillog::not_moved(id, &error.to_string()),
-            Err(_) => maillog::not_moved(id, "moving was broken off"),
-        }
-        false
+        let _ = tidied.await;
     }
 
-    fn again(&self, waiting: &Waiting, delay: Duration, why: &str) -> Attempts {
-        Attempts {
-            count: waiting.attempts.count.saturating_add(1),
-            next: backoff::seconds_at(SystemTime::now(), delay),
-            last_reply: why.chars().take(1000).collect(),
-            refused_since: None,
-        }
-    }
-
-    /// An attempt on the relay host did not succeed: what has waited longer than the lifetime expires now, and only now,
-    /// so that a clock that jumps cannot expire what was never tried. Each entry is looked at once.
-    async fn expire(&self, trouble: &Trouble) {
-        let Some(before) = SystemTime::now().checked_sub(self.lifetime) else { return };
-        for (id, waiting) in self.spool.claim_older_than(before) {
-            match self.read(&id).await {
-                Ok((header, _)) => {
-                    let attempts = self.again(&waiting, backoff::AFTER_SETTING, &trouble.to_string());
-                    self.fail(&id, header, attempts, &trouble.dsn(), "expired").await;
-                }
-                Err(error) => self.unreadable(&id, &waiting, &error),
-            }
-        }
-    }
-
-    fn name(&self) -> String {
-        format!("{}:{}", self.relay.host, self.relay.port)
+    fn look_again(&self) {
+        let long_ago = SystemTime::now().checked_sub(backoff::AFTER_SETTING).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.spool.return_to_first(backoff::seconds_at(long_ago, Duration::ZERO));
+        self.hosts().wake(&self.spool);
     }
 }
 
-fn age(header: &Header) -> f64 {
-    header.arrival.elapsed().map_or(0.0, |age| age.as_secs_f64())
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
+/// A worker ends when its relay hosts do; one that broke off begins again.
+async fn keep_working(worker: Worker) {
+    let worker = Arc::new(worker);
+    while tokio::spawn(Arc::clone(&worker).work()).await.is_err() && !worker.is_over() {
+        sleep(TIDY_EVERY).await;
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::ranges::Ranges;
-use crate::seal::Expiry;
+use crate::seal::Holds;
 use crate::spool;
 use crate::status::RelayStatus;
 
@@ -58,7 +58,7 @@ pub struct Facts {
     /// What lies in the spool, for all recipients.
     pub spool: spool::Totals,
     /// Until when this recipient's certificates hold.
-    pub certificates: Vec<Expiry>,
+    pub certificates: Vec<Holds>,
     /// The relay hosts, with the expiry of their certificates as last seen.
     pub relays: Vec<RelayStatus>,
     /// What `sealrelay status` says an operator should look at.

@@ -13,6 +13,7 @@ mod facts;
 mod record;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,20 +40,35 @@ const WRITING: Duration = Duration::from_secs(60);
 /// How long after an attempt that did not succeed the next one is made.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// Tells how the daemon is.
-pub type HowItIs = Box<dyn Fn() -> Status + Send + Sync>;
+/// What a heartbeat tells from, as it is now.
+pub trait Watch: Send + Sync {
+    /// How the daemon is.
+    fn status(&self) -> Status;
+    /// The configuration in force.
+    fn settings(&self) -> Settings;
+}
+
+/// What of a configuration matters here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    every: Option<Duration>,
+    recipients: Vec<String>,
+    /// A digest of all that recipients are told a change of.
+    digest: String,
+}
 
 /// Makes the heartbeats of this process.
 pub struct Heart {
     pipeline: Arc<Pipeline>,
     spool: Arc<Spool>,
-    how_it_is: HowItIs,
+    watch: Box<dyn Watch>,
     beat: Mutex<Beat>,
 }
 
 /// What all heartbeats of one moment tell from.
 struct Moment {
     now: SystemTime,
+    settings: Settings,
     status: Status,
     /// All that was counted since the state directory is there.
     totals: Totals,
@@ -64,33 +80,21 @@ struct Beat {
     /// What was counted before this process.
     before: Totals,
     written: Instant,
-    every: Option<Duration>,
-    configuration: String,
-    recipients: Vec<String>,
     /// When this process last made one for a recipient, and when it last tried in vain: by a clock that is never set.
     made: BTreeMap<String, Instant>,
     tried: BTreeMap<String, Instant>,
 }
 
 impl Heart {
-    /// Reads what is remembered in the state directory.
-    pub fn open(config: &Config, pipeline: Arc<Pipeline>, spool: Arc<Spool>, how_it_is: HowItIs) -> Self {
-        let record = Record::open(&config.state);
+    /// Reads what is remembered in `state`.
+    pub fn open(state: &Path, pipeline: Arc<Pipeline>, spool: Arc<Spool>, watch: Box<dyn Watch>) -> Self {
+        let record = Record::open(state);
         let before = record.kept.totals.clone();
-        let mut beat = Beat {
-            record,
-            before,
-            written: Instant::now(),
-            every: None,
-            configuration: String::new(),
-            recipients: Vec::new(),
-            made: BTreeMap::new(),
-            tried: BTreeMap::new(),
-        };
-        beat.configure(config, pipeline.sealer().signer());
+        let (made, tried) = (BTreeMap::new(), BTreeMap::new());
+        let mut beat = Beat { record, before, written: Instant::now(), made, tried };
         // From here on a death without farewell may lose counts, and must be told from one that loses none.
         beat.write(&Totals::new(), false);
-        Self { pipeline, spool, how_it_is, beat: Mutex::new(beat) }
+        Self { pipeline, spool, watch, beat: Mutex::new(beat) }
     }
 
     /// Makes what is due until `shutdown`.
@@ -113,16 +117,17 @@ impl Heart {
 
     /// Makes one for every recipient now; the numbers, by recipient. `None` for whom it could not be made.
     pub fn beat_now(&self) -> BTreeMap<String, Option<u64>> {
-        let mut beat = self.beat();
-        let all: Vec<_> = (0..beat.recipients.len()).map(|nth| (nth, Reason::Asked)).collect();
-        self.make(&mut beat, &all)
+        let settings = self.watch.settings();
+        let all: Vec<_> = settings.recipients.iter().map(|recipient| (recipient.clone(), Reason::Asked)).collect();
+        self.make(&mut self.beat(), settings, all)
     }
 
     fn tick(&self) {
         let mut beat = self.beat();
-        let due = beat.due(self.spool.numbers().epoch(), SystemTime::now());
+        let settings = self.watch.settings();
+        let due = beat.due(&settings, self.spool.numbers().epoch(), SystemTime::now());
         if !due.is_empty() {
-            self.make(&mut beat, &due);
+            self.make(&mut beat, settings, due);
         } else if beat.written.elapsed() >= WRITING {
             let counted = self.counted();
             // A daemon that has nothing to do leaves the disk alone.
@@ -132,24 +137,13 @@ impl Heart {
         }
     }
 
-    fn moment(&self, beat: &Beat) -> Moment {
-        let status = (self.how_it_is)();
-        Moment {
-            now: SystemTime::now(),
-            totals: record::plus(&beat.before, &counts(&status)),
-            accounts: self.spool.accounts(beat.recipients.iter().map(String::as_str)),
-            status,
-        }
-    }
-
-    fn make(&self, beat: &mut Beat, due: &[(usize, Reason)]) -> BTreeMap<String, Option<u64>> {
-        let moment = self.moment(beat);
+    fn make(&self, beat: &mut Beat, settings: Settings, due: Vec<(String, Reason)>) -> BTreeMap<String, Option<u64>> {
+        let moment = self.moment(beat, settings);
         let mut made = BTreeMap::new();
-        for &(nth, reason) in due {
-            let recipient = beat.recipients[nth].clone();
-            let facts = self.facts(beat, nth, reason, &moment);
+        for (recipient, reason) in due {
+            let facts = self.facts(beat, &recipient, reason, &moment);
             let mail = self.mail(&facts, &recipient, moment.now);
-            match self.pipeline.beat(nth, &mail, serde_json::json!(facts)) {
+            match self.pipeline.beat(&recipient, &mail, serde_json::json!(facts)) {
                 Ok(number) => {
                     beat.remember(&recipient, self.spool.numbers().epoch(), &moment);
                     made.insert(recipient, Some(number));
@@ -165,15 +159,25 @@ impl Heart {
         made
     }
 
-    fn facts(&self, beat: &Beat, nth: usize, reason: Reason, moment: &Moment) -> Facts {
-        let recipient = &beat.recipients[nth];
+    fn moment(&self, beat: &Beat, settings: Settings) -> Moment {
+        let status = self.watch.status();
+        Moment {
+            now: SystemTime::now(),
+            totals: record::plus(&beat.before, &counts(&status)),
+            accounts: self.spool.accounts(settings.recipients.iter().map(String::as_str)),
+            settings,
+            status,
+        }
+    }
+
+    fn facts(&self, beat: &Beat, recipient: &str, reason: Reason, moment: &Moment) -> Facts {
         let (account, status) = (&moment.accounts[recipient], &moment.status);
         let nothing = Totals::new();
         let told = beat.record.kept.told.get(recipient).filter(|told| told.epoch == self.spool.numbers().epoch());
         let facts = Facts {
             reason,
             made: seconds(moment.now),
-            every: beat.every.map(|every| every.as_secs()),
+            every: moment.settings.every.map(|every| every.as_secs()),
             version: status.version.clone(),
             since: told.map(|told| told.at),
             totals: record::since(&moment.totals, told.map_or(&nothing, |told| &told.totals)),
@@ -184,7 +188,7 @@ impl Heart {
             never: account.never.iter().map(|(why, numbers)| ((*why).to_owned(), numbers.clone())).collect(),
             not_sealed: self.pipeline.untold(recipient),
             spool: status.spool.clone(),
-            certificates: self.pipeline.sealer().expiries(nth),
+            certificates: self.pipeline.holds(recipient),
             relays: status.relays.clone(),
             warnings: status.warnings.clone(),
         };
@@ -192,9 +196,8 @@ impl Heart {
     }
 
     fn mail(&self, facts: &Facts, recipient: &str, arrival: SystemTime) -> Mail {
-        let sealer = self.pipeline.sealer();
-        let (instance, signer, epoch) = (sealer.instance(), sealer.signer(), self.spool.numbers().epoch());
-        let text = facts.in_words(instance, recipient, &signer, epoch);
+        let instance = self.pipeline.instance();
+        let text = facts.in_words(&instance, recipient, &self.pipeline.signer(), self.spool.numbers().epoch());
         Mail {
             envelope: Envelope::default(),
             octets: format!("Subject: Heartbeat of the mail relay on {instance}\r\n\r\n{text}").into_bytes(),
@@ -206,7 +209,7 @@ impl Heart {
     }
 
     fn counted(&self) -> Totals {
-        counts(&(self.how_it_is)())
+        counts(&self.watch.status())
     }
 
     fn beat(&self) -> MutexGuard<'_, Beat> {
@@ -214,32 +217,28 @@ impl Heart {
     }
 }
 
-impl Beat {
-    fn configure(&mut self, config: &Config, signer: String) {
-        self.every = config.heartbeat;
-        self.recipients = config.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
-        self.configuration = digest(config, &signer);
-    }
-
-    /// The numbers of the recipients who must get one now, and why.
-    fn due(&self, epoch: &str, now: SystemTime) -> Vec<(usize, Reason)> {
-        let due = |(nth, recipient): (usize, &String)| {
-            let waits = self.tried.get(recipient).is_some_and(|tried| tried.elapsed() < AGAIN);
-            let since = self.made.get(recipient).map(Instant::elapsed);
-            let told = self.record.kept.told.get(recipient);
-            let reason = self.reason(told, epoch, now, since).filter(|_| !waits)?;
-            Some((nth, reason))
-        };
-        self.recipients.iter().enumerate().filter_map(due).collect()
+impl Settings {
+    /// Those of `config` while `signer` signs.
+    pub fn of(config: &Config, signer: &str) -> Self {
+        // Passwords are no part of what these types print.
+        let relevant = (
+            &config.sender,
+            &config.recipients,
+            &config.relays,
+            &config.listen,
+            config.lifetime,
+            config.heartbeat,
+            signer,
+        );
+        Self {
+            every: config.heartbeat,
+            recipients: config.recipients.iter().map(|recipient| recipient.address.to_string()).collect(),
+            digest: hex(&Sha256::digest(format!("{relevant:?}"))),
+        }
     }
 
     /// Why one is due after the one that was `told`, which this process made `since` ago, if it did.
-    fn reason(&self, told: Option<&Told>, epoch: &str, now: SystemTime, since: Option<Duration>) -> Option<Reason> {
-        let Some(told) = told else {
-            // A recipient added later is told so; the first of all are told that everything is new.
-            let reason = if self.record.kept.told.is_empty() { Reason::NewState } else { Reason::NewConfiguration };
-            return self.every.map(|_| reason);
-        };
+    fn reason(&self, told: &Told, epoch: &str, now: SystemTime, since: Option<Duration>) -> Option<Reason> {
         // Switched off just now: the last one says that none will follow, or its absence would be an alarm.
         if self.every.is_none() && told.every.is_none() {
             return None;
@@ -247,7 +246,7 @@ impl Beat {
         if told.epoch != epoch {
             return Some(Reason::NewState);
         }
-        if told.configuration != self.configuration {
+        if told.configuration != self.digest {
             return Some(Reason::NewConfiguration);
         }
         let every = self.every?;
@@ -256,13 +255,30 @@ impl Beat {
         let elapsed = by_the_wall.map_or(true, |elapsed| elapsed >= every) || since.is_some_and(|since| since >= every);
         elapsed.then_some(Reason::Regular)
     }
+}
+
+impl Beat {
+    /// The recipients who must get one now, and why.
+    fn due(&self, settings: &Settings, epoch: &str, now: SystemTime) -> Vec<(String, Reason)> {
+        let due = |recipient: &String| {
+            let waits = self.tried.get(recipient).is_some_and(|tried| tried.elapsed() < AGAIN);
+            let since = self.made.get(recipient).map(Instant::elapsed);
+            let told = self.record.kept.told.get(recipient);
+            // A recipient added later is told so; the first of all are told that everything is new.
+            let first = if self.record.kept.told.is_empty() { Reason::NewState } else { Reason::NewConfiguration };
+            let reason =
+                told.map_or_else(|| settings.every.map(|_| first), |told| settings.reason(told, epoch, now, since));
+            Some((recipient.clone(), reason.filter(|_| !waits)?))
+        };
+        settings.recipients.iter().filter_map(due).collect()
+    }
 
     fn remember(&mut self, recipient: &str, epoch: &str, moment: &Moment) {
         let told = Told {
             at: seconds(moment.now),
-            every: self.every.map(|every| every.as_secs()),
+            every: moment.settings.every.map(|every| every.as_secs()),
             epoch: epoch.to_owned(),
-            configuration: self.configuration.clone(),
+            configuration: moment.settings.digest.clone(),
             totals: moment.totals.clone(),
             complete: true,
         };
@@ -283,11 +299,4 @@ impl Beat {
 /// A process's counters by name: whatever is counted one day is told without a change here.
 fn counts(status: &Status) -> Totals {
     serde_json::to_value(&status.counts).and_then(serde_json::from_value).unwrap_or_default()
-}
-
-/// What of the configuration a recipient is told a change of. Passwords are no part of what these types print.
-fn digest(config: &Config, signer: &str) -> String {
-    let relevant =
-        (&config.sender, &config.recipients, &config.relays, &config.listen, config.lifetime, config.heartbeat, signer);
-    hex(&Sha256::digest(format!("{relevant:?}")))
 }

@@ -4,7 +4,7 @@
 //! returns why, and nothing of the alert anywhere. An attacker who writes log lines controls the alert's text, and can
 //! neither leave the sealed part nor reach an outer header.
 
-mod expiry;
+mod holds;
 mod keyring;
 mod manifest;
 mod message;
@@ -18,7 +18,7 @@ mod signer;
 use std::path::Path;
 use std::time::SystemTime;
 
-pub use expiry::Expiry;
+pub use holds::Holds;
 pub use keyring::Unusable;
 pub use manifest::Manifest;
 pub use notice::Notices;
@@ -170,10 +170,10 @@ impl Sealer {
     }
 
     /// Until when the certificates hold that recipient number `to` is sealed to now.
-    pub fn expiries(&self, to: usize) -> Vec<Expiry> {
+    pub fn holds(&self, to: usize) -> Vec<Holds> {
         let now = SystemTime::now();
         let usable = self.recipients[to].1.usable(now);
-        usable.map_or_else(|_| Vec::new(), |usable| usable.certificates.iter().map(|c| Expiry::of(c, now)).collect())
+        usable.map_or_else(|_| Vec::new(), |usable| usable.certificates.iter().map(|c| Holds::of(c, now)).collect())
     }
 
     /// What an operator should know about the certificates now.

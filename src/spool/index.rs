@@ -1,6 +1,7 @@
 //! What the daemon remembers of each waiting entry: a small record, never its content.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,10 +22,19 @@ pub struct Attempts {
     pub next: u64,
     /// What the relay host said last, or what went wrong.
     pub last_reply: String,
-    /// Seconds since 1970 since which every attempt was refused for good.
-    #[serde(default)]
-    pub refused_since: Option<u64>,
+    /// Relay hosts that refuse it for good, and since when, seconds since 1970; 0 for one that never can take it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+    /// The relay host it is offered to, by its place in the configuration. A new start begins at the first again.
+    #[serde(skip)]
+    pub lane: u8,
+    /// Seconds since 1970 since which that one has deferred it; 0 if it has not.
+    #[serde(skip)]
+    pub lane_since: u64,
 }
+
+/// Relay hosts by their places in the configuration, first and last.
+pub type Lanes = RangeInclusive<u8>;
 
 impl Attempts {
     /// When the next attempt is due; now, if no clock can tell.
@@ -48,11 +58,11 @@ pub struct Waiting {
     claimed: bool,
 }
 
-/// The waiting entries, by name and by when they are due.
+/// The waiting entries, by name, and by the relay host they are offered to and when they are due.
 #[derive(Default)]
 pub struct Index {
     waiting: BTreeMap<QueueId, Waiting>,
-    due: BTreeSet<(SystemTime, QueueId)>,
+    due: Vec<BTreeSet<(SystemTime, QueueId)>>,
     /// One text for each recipient, however many entries it has.
     recipients: BTreeSet<Arc<str>>,
 }
@@ -63,19 +73,28 @@ impl Index {
         let recipient = self.recipients.get(&recipient).cloned().unwrap_or(recipient);
         self.recipients.insert(Arc::clone(&recipient));
         let due = attempts.due();
-        self.due.insert((due, id.clone()));
+        self.lane(attempts.lane).insert((due, id.clone()));
         let (size, arrival) = (header.size, header.arrival);
         self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
     }
 
-    /// Takes the entry that has been due longest. It is not offered again until [`Index::release`].
-    pub fn claim(&mut self, now: SystemTime) -> Option<(QueueId, Waiting)> {
-        let next = match self.due.last() {
-            Some((due, _)) if is_too_far(*due, now) => self.due.pop_last(),
-            _ if self.due.first().is_some_and(|(due, _)| *due <= now) => self.due.pop_first(),
+    fn lane(&mut self, lane: u8) -> &mut BTreeSet<(SystemTime, QueueId)> {
+        let lane = usize::from(lane);
+        if self.due.len() <= lane {
+            self.due.resize_with(lane + 1, BTreeSet::new);
+        }
+        &mut self.due[lane]
+    }
+
+    /// Takes the entry of these `lanes` that has been due longest. It is not offered again until [`Index::release`].
+    pub fn claim(&mut self, now: SystemTime, lanes: Lanes) -> Option<(QueueId, Waiting)> {
+        let (_, lane) = lanes.filter_map(|lane| Some((next_in(self.due.get(usize::from(lane))?, now)?, lane))).min()?;
+        let lane = self.lane(lane);
+        let (_, id) = match lane.last() {
+            Some((due, _)) if is_too_far(*due, now) => lane.pop_last(),
+            _ if lane.first().is_some_and(|(due, _)| *due <= now) => lane.pop_first(),
             _ => None,
-        };
-        let (_, id) = next?;
+        }?;
         let waiting = self.waiting.get_mut(&id)?;
         waiting.claimed = true;
         Some((id, waiting.clone()))
@@ -83,11 +102,11 @@ impl Index {
 
     /// Takes all entries that arrived before `before` and that nobody has in hand.
     pub fn claim_older_than(&mut self, before: SystemTime) -> Vec<(QueueId, Waiting)> {
+        let old = self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed && waiting.arrival < before);
         let mut claimed = Vec::new();
-        for (id, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed && waiting.arrival < before)
-        {
+        for (id, waiting) in old {
             waiting.claimed = true;
-            self.due.remove(&(waiting.due, id.clone()));
+            self.due[usize::from(waiting.attempts.lane)].remove(&(waiting.due, id.clone()));
             claimed.push((id.clone(), waiting.clone()));
         }
         claimed
@@ -99,31 +118,43 @@ impl Index {
             waiting.claimed = false;
             waiting.due = due;
             waiting.attempts = attempts.unwrap_or_else(|| waiting.attempts.clone());
-            self.due.insert((due, id.clone()));
+            let lane = waiting.attempts.lane;
+            self.lane(lane).insert((due, id.clone()));
         }
     }
 
     pub fn remove(&mut self, id: &QueueId) -> Option<Waiting> {
         let waiting = self.waiting.remove(id)?;
-        self.due.remove(&(waiting.due, id.clone()));
+        self.lane(waiting.attempts.lane).remove(&(waiting.due, id.clone()));
         Some(waiting)
     }
 
-    /// Makes every entry that nobody has claimed due now.
+    /// Makes every entry that nobody has claimed due now, at the first relay host.
     pub fn flush(&mut self) {
-        self.due.clear();
-        for (id, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed) {
+        self.restart(|_| true);
+    }
+
+    /// Offers to the first relay host again what another one has had for itself since before `before`, seconds since
+    /// 1970: it may never be able to take it.
+    pub fn return_to_first(&mut self, before: u64) {
+        if self.due.iter().skip(1).any(|lane| !lane.is_empty()) {
+            self.restart(|attempts| attempts.lane > 0 && attempts.lane_since < before);
+        }
+    }
+
+    fn restart(&mut self, which: impl Fn(&Attempts) -> bool) {
+        let all = self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed && which(&waiting.attempts));
+        for (id, waiting) in all {
+            self.due[usize::from(waiting.attempts.lane)].remove(&(waiting.due, id.clone()));
+            (waiting.attempts.lane, waiting.attempts.lane_since) = (0, 0);
             waiting.due = SystemTime::UNIX_EPOCH;
-            self.due.insert((waiting.due, id.clone()));
+            self.due[0].insert((waiting.due, id.clone()));
         }
     }
 
     /// When [`Index::claim`] will have something.
-    pub fn next_due(&self, now: SystemTime) -> Option<SystemTime> {
-        if self.due.last().is_some_and(|(due, _)| is_too_far(*due, now)) {
-            return Some(now);
-        }
-        self.due.first().map(|(due, _)| *due)
+    pub fn next_due(&self, now: SystemTime, lanes: Lanes) -> Option<SystemTime> {
+        lanes.filter_map(|lane| next_in(self.due.get(usize::from(lane))?, now)).min()
     }
 
     pub fn len(&self) -> usize {
@@ -137,6 +168,14 @@ impl Index {
     pub fn iter(&self) -> impl Iterator<Item = (&QueueId, &Waiting)> {
         self.waiting.iter()
     }
+}
+
+/// When the first entry of `lane` is due.
+fn next_in(lane: &BTreeSet<(SystemTime, QueueId)>, now: SystemTime) -> Option<SystemTime> {
+    if lane.last().is_some_and(|(due, _)| is_too_far(*due, now)) {
+        return Some(now);
+    }
+    lane.first().map(|(due, _)| *due)
 }
 
 fn is_too_far(due: SystemTime, now: SystemTime) -> bool {
@@ -171,30 +210,47 @@ mod tests {
     #[test]
     fn an_entry_is_claimed_once_and_only_when_due() {
         let mut index = index_of(&[100]);
-        assert!(index.claim(at(99)).is_none());
-        let (id, _) = index.claim(at(100)).expect("due");
-        assert!(index.claim(at(100)).is_none());
+        assert!(index.claim(at(99), 0..=0).is_none());
+        let (id, _) = index.claim(at(100), 0..=0).expect("due");
+        assert!(index.claim(at(100), 0..=0).is_none());
         index.release(&id, at(200), None);
-        assert!(index.claim(at(150)).is_none());
-        assert!(index.claim(at(200)).is_some());
+        assert!(index.claim(at(150), 0..=0).is_none());
+        assert!(index.claim(at(200), 0..=0).is_some());
     }
 
     #[test]
     fn an_attempt_further_ahead_than_any_back_off_is_due_now() {
         let year = 365 * 24 * 3600;
         let mut index = index_of(&[10, year]);
-        assert_eq!(index.next_due(at(0)), Some(at(0)), "whoever waits must wake for it");
-        assert!(index.claim(at(0)).is_some(), "the clock jumped back a year");
-        assert!(index.claim(at(0)).is_none());
+        assert_eq!(index.next_due(at(0), 0..=0), Some(at(0)), "whoever waits must wake for it");
+        assert!(index.claim(at(0), 0..=0).is_some(), "the clock jumped back a year");
+        assert!(index.claim(at(0), 0..=0).is_none());
     }
 
     #[test]
     fn flush_offers_all_but_what_is_under_way() {
         let mut index = index_of(&[0, 500, 600]);
-        index.claim(at(0)).expect("due");
+        index.claim(at(0), 0..=0).expect("due");
         index.flush();
-        assert!(index.claim(at(0)).is_some());
-        assert!(index.claim(at(0)).is_some());
-        assert!(index.claim(at(0)).is_none());
+        assert!(index.claim(at(0), 0..=0).is_some());
+        assert!(index.claim(at(0), 0..=0).is_some());
+        assert!(index.claim(at(0), 0..=0).is_none());
+    }
+
+    #[test]
+    fn each_relay_host_is_offered_its_own_entries_and_those_it_stands_in_for() {
+        let mut index = index_of(&[0, 0]);
+        let (first, waiting) = index.claim(at(0), 0..=0).expect("due");
+        let moved = Attempts { lane: 1, lane_since: 1_800_000_000, ..waiting.attempts };
+        index.release(&first, SystemTime::UNIX_EPOCH, Some(moved));
+        assert_eq!(index.claim(at(0), 1..=1).map(|(id, _)| id), Some(first.clone()));
+        assert!(index.claim(at(0), 1..=1).is_none(), "the other one is the first relay host's");
+        index.release(&first, SystemTime::UNIX_EPOCH, None);
+        assert!(index.claim(at(0), 0..=1).is_some() && index.claim(at(0), 0..=1).is_some(), "it stands in");
+        index.release(&first, SystemTime::UNIX_EPOCH, None);
+        index.return_to_first(1_800_000_000);
+        assert!(index.claim(at(0), 0..=0).is_none(), "it has not waited long enough");
+        index.return_to_first(1_800_000_001);
+        assert!(index.claim(at(0), 0..=0).is_some());
     }
 }

@@ -37,7 +37,7 @@ pub use durable::{Directory, replace};
 pub use entry::{EntryError, Header};
 #[cfg(any(test, fuzzing))]
 pub(crate) use entry::{encode, read, read_header};
-pub use index::{Attempts, LONGEST_BACKOFF, Waiting};
+pub use index::{Attempts, LONGEST_BACKOFF, Lanes, Waiting};
 pub use listing::{Listed, Totals};
 pub use numbers::{Known, Number, Numbers};
 
@@ -198,9 +198,10 @@ impl Spool {
         })
     }
 
-    /// Takes the entry that has been due longest; it is not offered again until it is deferred or released.
-    pub fn claim(&self, now: SystemTime) -> Option<(QueueId, Waiting)> {
-        self.index().claim(now)
+    /// Takes the entry of these `lanes` that has been due longest; it is not offered again until it is deferred or
+    /// released.
+    pub fn claim(&self, now: SystemTime, lanes: Lanes) -> Option<(QueueId, Waiting)> {
+        self.index().claim(now, lanes)
     }
 
     /// Takes all entries that arrived before `before` and that no delivery has in hand.
@@ -208,9 +209,15 @@ impl Spool {
         self.index().claim_older_than(before)
     }
 
-    /// When the next entry is due.
-    pub fn next_due(&self, now: SystemTime) -> Option<SystemTime> {
-        self.index().next_due(now)
+    /// When the next entry of these `lanes` is due.
+    pub fn next_due(&self, now: SystemTime, lanes: Lanes) -> Option<SystemTime> {
+        self.index().next_due(now, lanes)
+    }
+
+    /// Offers to the first relay host again what another one has had since before `before`, seconds since 1970.
+    pub fn return_to_first(&self, before: u64) {
+        self.index().return_to_first(before);
+        self.wake();
     }
 
     /// Returns when something was stored or flushed since the last call.
@@ -218,9 +225,9 @@ impl Spool {
         self.changed.notified().await;
     }
 
-    /// Wakes one who waits for something to do: the one that began to wait last, whose session is still warm.
+    /// Tells delivery to look again.
     pub fn wake(&self) {
-        self.changed.notify_last();
+        self.changed.notify_one();
     }
 
     /// Reads a claimed entry and checks it. A damaged one is set aside, never sent, never deleted.

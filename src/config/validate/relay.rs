@@ -1,25 +1,35 @@
 //! `[[relay]]`.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::Validator;
 use crate::config::raw::{OneOrMore, RawRelay, RawTls};
 use crate::config::{ConfigError, Login, Origin, Relay, Secret, TlsMode, TlsPin, Trust};
 
+/// More than these are a mistake, not a plan.
+const RELAYS: usize = 16;
+
 impl Validator<'_> {
     /// All relay hosts, in the order they are tried; at least one.
     pub(super) fn relays(&self, raw: Vec<RawRelay>) -> Result<Vec<Relay>, ConfigError> {
-        if raw.len() > 1 {
-            return Err(self.wrong(
-                "relay",
-                "more than one [[relay]] is not taken yet",
-                "Keep the first and remove the others.",
-            ));
-        }
         if raw.is_empty() {
             return Err(self.wrong("relay", "there is no relay host", "Add a [[relay]] with host, port and login."));
         }
-        raw.into_iter().map(|relay| self.relay(relay)).collect()
+        if raw.len() > RELAYS {
+            let what = format!("{} relay hosts", raw.len());
+            return Err(self.wrong("relay", what, format!("Keep the first {RELAYS} at most.")));
+        }
+        let relays = raw.into_iter().map(|relay| self.relay(relay)).collect::<Result<Vec<_>, _>>()?;
+        let mut seen = HashSet::new();
+        match relays.iter().find(|relay| !seen.insert(relay.name().to_ascii_lowercase())) {
+            Some(twice) => Err(self.wrong(
+                "relay",
+                format!("{} stands in two entries", twice.name()),
+                "A second entry helps only if it is another relay host, or another port of it.",
+            )),
+            None => Ok(relays),
+        }
     }
 
     fn relay(&self, raw: RawRelay) -> Result<Relay, ConfigError> {
@@ -43,9 +53,16 @@ impl Validator<'_> {
             login,
             ehlo: self.ehlo(raw.ehlo)?,
             timeout: self.duration("relay.timeout", raw.timeout, "2m", 1..=600)?,
+            per_hour: self.cap("relay.messages_per_hour", raw.messages_per_hour)?,
+            per_day: self.cap("relay.messages_per_day", raw.messages_per_day)?,
             connections: self.within("relay.connections", raw.connections.unwrap_or(4), 1..=20)?,
             host,
         })
+    }
+
+    fn cap(&self, key: &str, raw: Option<usize>) -> Result<Option<u32>, ConfigError> {
+        let cap = raw.map(|cap| self.within(key, cap, 1..=10_000_000)).transpose()?;
+        Ok(cap.and_then(|cap| u32::try_from(cap).ok()))
     }
 
     fn ehlo(&self, raw: Option<String>) -> Result<String, ConfigError> {

@@ -84,6 +84,14 @@ impl Setup {
         self
     }
 
+    /// Another relay host behind those that are there: on `port`, verified by the same CA, with the same login.
+    pub fn another_relay(mut self, port: u16, lines: &str) -> Self {
+        self.more.push_str(&format!(
+            "[[relay]]\nhost = \"localhost\"\nport = {port}\nusername = \"{USERNAME}\"\npassword_file = \"sasl_password\"\nca_file = \"ca.pem\"\ntimeout = \"2s\"\n{lines}\n"
+        ));
+        self
+    }
+
     pub fn listen(mut self, lines: &str) -> Self {
         self.listen.push_str(lines);
         self.listen.push('\n');
@@ -257,6 +265,18 @@ impl Daemon<'_> {
 
     pub fn flush(&self) {
         assert!(self.setup.run(&["queue", "flush"]).status.success());
+    }
+
+    /// `config reload`; what it said, and its exit code.
+    pub fn reload(&self) -> (String, i32) {
+        let output = self.setup.run(&["config", "reload"]);
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.code().unwrap_or(-1))
+    }
+
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signalled");
     }
 
     pub fn id(&self) -> u32 {

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 /// Until when a certificate holds, as heartbeats tell it.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Expiry {
+pub struct Holds {
     /// Its full fingerprint.
     pub fingerprint: String,
     /// Seconds since 1970; `None` for a certificate that does not expire.
     pub expires: Option<u64>,
 }
 
-impl Expiry {
+impl Holds {
     /// Looks at `certificate` at `now`: its end is that of its primary key, or of the last subkey that can encrypt.
     pub fn of(certificate: &Cert, now: SystemTime) -> Self {
         let policy = StandardPolicy::at(now);

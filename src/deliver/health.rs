@@ -1,0 +1,164 @@
+//! How a relay host is doing: one timer for all its mail.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use super::advice;
+use super::backoff;
+use super::outcome::{Meaning, Trouble};
+use super::starttls::Seen;
+use crate::maillog;
+use crate::spool::LONGEST_BACKOFF;
+use crate::status::RelayStatus;
+
+/// A wrong login is not tried more often in any hour, whoever asks for it: providers lock accounts.
+const LOGINS_AN_HOUR: usize = 4;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A relay host's health.
+pub struct Health {
+    relay: String,
+    state: Mutex<State>,
+    /// Wakes who waits for the relay host.
+    pub better: Notify,
+}
+
+#[derive(Default, Clone)]
+struct State {
+    troubles: u32,
+    /// It cannot be used, as far as the last attempt showed.
+    is_out: bool,
+    /// When the login was refused, the last [`LOGINS_AN_HOUR`] times.
+    login_refused: VecDeque<SystemTime>,
+    next: Option<SystemTime>,
+    last_success: Option<SystemTime>,
+    trouble: Option<Trouble>,
+    /// What it said to the last message it did not take, while it has taken none since.
+    not_taken: Option<Trouble>,
+    certificate_expires: Option<u64>,
+}
+
+/// Whether a connection may be tried.
+#[derive(Debug, PartialEq, Eq)]
+pub enum May {
+    /// Now.
+    Try,
+    /// After this long, or when it gets better.
+    Wait(Duration),
+}
+
+impl Health {
+    /// Of the relay host named so.
+    pub fn new(relay: String) -> Self {
+        Self { relay, state: Mutex::default(), better: Notify::new() }
+    }
+
+    /// The same relay host after a reload, which is a reason to try at once; a new login has its own four attempts.
+    pub fn after_reload(&self, same_login: bool) -> Self {
+        let mut state = self.state().clone();
+        (state.troubles, state.next, state.is_out) = (0, None, false);
+        if !same_login {
+            state.login_refused.clear();
+        }
+        Self { relay: self.relay.clone(), state: Mutex::new(state), better: Notify::new() }
+    }
+
+    /// Whether a connection may be tried at `now`.
+    pub fn may_try(&self, now: SystemTime) -> May {
+        let state = self.state();
+        let login = state.login_refused.front().filter(|_| state.login_refused.len() == LOGINS_AN_HOUR);
+        let login = login.map(|first| *first + HOUR);
+        match state.next.max(login).and_then(|next| next.duration_since(now).ok()).filter(|wait| !wait.is_zero()) {
+            // A clock that was set back must not stop delivery for longer than any back-off.
+            Some(wait) if wait <= LONGEST_BACKOFF => May::Wait(wait),
+            _ => May::Try,
+        }
+    }
+
+    /// Whether another relay host stands in for it.
+    pub fn is_out(&self) -> bool {
+        self.state().is_out
+    }
+
+    /// A session is open: others may try too. Whether the relay host is well shows when it takes a message.
+    pub fn opened(&self, seen: &Seen) {
+        let mut state = self.state();
+        state.certificate_expires = seen.tls.as_ref().and_then(|tls| crate::tls::expiry(tls.chain.first()?));
+        (state.next, state.is_out) = (None, false);
+        state.login_refused.clear();
+        drop(state);
+        self.better.notify_waiters();
+    }
+
+    /// It took a message: the relay host is well. Whether there had been trouble.
+    pub fn took_a_message(&self, now: SystemTime) -> bool {
+        let mut state = self.state();
+        state.last_success = Some(now);
+        let was_in_trouble = state.trouble.take().is_some();
+        (state.troubles, state.next, state.not_taken) = (0, None, None);
+        if was_in_trouble {
+            maillog::relay_usable(&self.relay);
+        }
+        was_in_trouble
+    }
+
+    /// It works, and did not take a message.
+    pub fn did_not_take(&self, trouble: &Trouble) {
+        if trouble.meaning() == Meaning::SettingWrong {
+            maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
+        }
+        self.state().not_taken = Some(trouble.clone());
+    }
+
+    /// It cannot be used for now.
+    pub fn trouble(&self, trouble: &Trouble, now: SystemTime) {
+        let mut state = self.state();
+        state.troubles += 1;
+        state.is_out = true;
+        if trouble.meaning() == Meaning::LoginWrong {
+            state.login_refused.push_back(now);
+            let surplus = state.login_refused.len().saturating_sub(LOGINS_AN_HOUR);
+            state.login_refused.drain(..surplus);
+        }
+        let delay = match trouble.meaning() {
+            Meaning::LoginWrong => backoff::delay(state.troubles).max(backoff::jittered(backoff::AFTER_LOGIN)),
+            _ => backoff::delay(state.troubles),
+        };
+        state.next = Some(now + delay);
+        state.trouble = Some(trouble.clone());
+        maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
+    }
+
+    /// An operator or a change asks for a try at once.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.next = state.next.map(|_| UNIX_EPOCH);
+        drop(state);
+        // One worker for sure, even if it is only about to wait; the others as they are.
+        self.better.notify_one();
+        self.better.notify_waiters();
+    }
+
+    /// For `status`.
+    pub fn status(&self) -> RelayStatus {
+        let state = self.state();
+        let trouble = state.trouble.as_ref().or(state.not_taken.as_ref());
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        RelayStatus {
+            relay: self.relay.clone(),
+            last_success: state.last_success.map(seconds),
+            trouble: trouble.map(Trouble::to_string),
+            advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
+            next_attempt: state.next.map(seconds),
+            waits_until: None,
+            certificate_expires: state.certificate_expires,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
