@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::mail::{Mail, Note};
 
 /// What `sealrelay verify` and scripts of the recipient's read.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct Manifest {
     /// The version of this form.
     pub format: u32,
@@ -32,12 +32,12 @@ pub struct Manifest {
     /// What was noticed, in words.
     pub noticed: Vec<String>,
     /// What a heartbeat tells, in the form of [`crate::heartbeat::Facts`]; missing in alerts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<serde_json::Value>,
 }
 
 /// What the client said of itself.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct Client {
     /// Address and port.
     pub address: String,

@@ -20,8 +20,7 @@ use std::time::SystemTime;
 
 pub use holds::Holds;
 pub use keyring::Unusable;
-pub use manifest::Manifest;
-pub use notice::Notices;
+pub use notice::{Notices, TEXT as NOTICE};
 #[cfg(any(test, fuzzing))]
 pub(crate) use original::{Original, has_controls};
 pub use signer::{Signer, SignerError};
@@ -29,7 +28,7 @@ pub use signer::{Signer, SignerError};
 use crate::config::{Config, Recipient, Sender};
 use crate::mail::{Mail, Note};
 use keyring::RecipientKeys;
-use manifest::Client;
+use manifest::{Client, Manifest};
 use outside::Outside;
 use padding::Padding;
 

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 pub use accounts::Account;
-pub use durable::{Directory, replace};
+pub use durable::{Directory, replace, with_suffix};
 pub use entry::{EntryError, Header};
 #[cfg(any(test, fuzzing))]
 pub(crate) use entry::{encode, read, read_header};
