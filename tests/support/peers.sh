@@ -23,6 +23,8 @@ tools=(
     "dpkg:libnet-ssleay-perl|libnet-ssleay-perl|lets swaks speak TLS"
     "python3|python3|small scripts and smtplib, standard library only"
     "curl|curl|an SMTP client that sends bare line feeds"
+    "strace|strace|stops the daemon at each step, and counts its syncs"
+    "faketime|faketime|moves the daemon's clock, for what expires"
 )
 
 # Unpacked, never installed: they bring services, or plug-ins that must match what is unpacked; the two `mail` programs

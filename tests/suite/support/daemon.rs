@@ -92,6 +92,12 @@ impl Setup {
         self
     }
 
+    /// Sends heartbeats; without this there are none.
+    pub fn heartbeat(mut self, every: &str) -> Self {
+        self.more = format!("[heartbeat]\nevery = \"{every}\"\n{}", self.more);
+        self
+    }
+
     pub fn listen(mut self, lines: &str) -> Self {
         self.listen.push_str(lines);
         self.listen.push('\n');
@@ -167,7 +173,8 @@ impl Setup {
         self.start_by(command)
     }
 
-    fn start_by(&self, mut command: Command) -> Daemon<'_> {
+    /// Starts the daemon by `command` and waits until it answers. What stands before it must leave it its process id.
+    pub fn start_by(&self, mut command: Command) -> Daemon<'_> {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
         let mut daemon = Daemon { child, setup: self, address: String::new() };
