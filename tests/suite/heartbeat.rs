@@ -21,7 +21,8 @@ fn opened(setup: &Setup, relay_host: &RelayHost) -> Vec<Opened> {
     let (address, key) = &setup.recipients[0];
     let taken = relay_host.heard().taken.clone();
     let mine = taken.iter().filter(|taken| taken.rcpt.contains(address.as_str()));
-    let mut opened: Vec<Opened> = mine.map(|taken| open(&taken.message, key, &setup.path("state/signer.asc"))).collect();
+    let mut opened: Vec<Opened> =
+        mine.map(|taken| open(&taken.message, key, &setup.path("state/signer.asc"))).collect();
     opened.sort_by_key(|opened| opened.manifest["sequence"].as_u64());
     opened
 }
@@ -202,9 +203,11 @@ fn every_figure_is_what_the_client_and_the_relay_host_counted() {
     assert_eq!(told["relays"][0]["relay"], format!("localhost:{}", relay_host.port));
     // The same for people.
     let text = String::from_utf8_lossy(all[6].alert()).into_owned();
-    for line in ["accepted: 5", "sent: 4", "early dots: 1", "still in the spool: 5-6", "Highest number before this: 6"] {
+    for line in ["accepted: 5", "sent: 4", "early dots: 1", "still in the spool: 5-6", "Highest number before this: 6"]
+    {
         let (name, value) = line.split_once(": ").expect("a pair");
-        let found = text.lines().any(|line| line.trim().starts_with(&format!("{name}:")) && line.trim().ends_with(value));
+        let found =
+            text.lines().any(|line| line.trim().starts_with(&format!("{name}:")) && line.trim().ends_with(value));
         assert!(found, "{line:?} is not in\n{text}");
     }
     // And of the size of an alert.
@@ -219,7 +222,10 @@ fn every_figure_is_what_the_client_and_the_relay_host_counted() {
     send_now(&setup);
     settled(&setup, &relay_host, 9);
     let told = heartbeats(&setup, &relay_host).remove(2);
-    assert_eq!((&told["totals"]["accepted"], &told["totals"]["sent"], &told["complete"]), (&1.into(), &4.into(), &true.into()));
+    assert_eq!(
+        (&told["totals"]["accepted"], &told["totals"]["sent"], &told["complete"]),
+        (&1.into(), &4.into(), &true.into())
+    );
     assert!(told["relays"][0]["last_success"].is_u64() && told["relays"][0]["certificate_expires"].is_u64(), "{told}");
     daemon.kill();
     let daemon = setup.start();
@@ -256,7 +262,10 @@ fn what_failed_is_told() {
     daemon.flush();
     settled(&setup, &relay_host, 3);
     let told = heartbeats(&setup, &relay_host).remove(1);
-    assert_eq!((&told["never"], &told["waiting"]), (&serde_json::json!({"failed": [[2, 2]]}), &serde_json::json!([[3, 3]])));
+    assert_eq!(
+        (&told["never"], &told["waiting"]),
+        (&serde_json::json!({"failed": [[2, 2]]}), &serde_json::json!([[3, 3]]))
+    );
 }
 
 #[test]
@@ -309,7 +318,10 @@ fn extended(certificate: &Cert) -> Cert {
 #[test]
 fn without_a_daemon_the_command_says_so() {
     let setup = Setup::new(1, "");
-    setup.write("ca.pem", std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/certs/test/ca.pem")).expect("CA").as_slice());
+    setup.write(
+        "ca.pem",
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/certs/test/ca.pem")).expect("CA").as_slice(),
+    );
     setup.configure();
     let output = setup.run(&["heartbeat"]);
     assert_eq!(output.status.code(), Some(69), "{output:?}");
