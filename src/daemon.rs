@@ -19,15 +19,20 @@ use crate::deliver::Deliver;
 use crate::heartbeat::{Heart, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
+use crate::metrics;
 use crate::pipeline::Pipeline;
-use crate::seal::{Sealer, Signer, SignerError, Unusable};
+use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
 use crate::status::{Counters, State, Status};
+use crate::systemd;
 use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often the certificates' ends are looked at.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a queue command may hold the spool while the daemon starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,6 +64,9 @@ pub enum StartError {
     /// The control socket.
     #[error("cannot open the control socket {0}: {1}")]
     Control(PathBuf, io::Error),
+    /// A socket for metrics.
+    #[error("cannot serve metrics at {0}: {1}")]
+    Metrics(String, io::Error),
     /// A reload would have to change what only a start can.
     #[error("{0} changed, which needs a restart; nothing of the new configuration is in force")]
     NeedsRestart(String),
@@ -92,6 +100,7 @@ impl StartError {
             Self::Control(path, _) => {
                 format!("The service's user must own {}.", path.parent().unwrap_or(Path::new("/")).display())
             }
+            Self::Metrics(..) => "Another program may be there; change [metrics], or remove it.".to_owned(),
             Self::NeedsRestart(_) => "Restart the service. No alert is lost by that.".to_owned(),
             Self::BrokeOff(_) => {
                 "This is a fault of sealrelay, please report it. What was accepted is in the spool.".to_owned()
@@ -104,12 +113,13 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Trust(_) | Self::Certificate(_) | Self::NeedsRestart(_) => 78,
-            Self::Signer(SignerError::File { .. }) | Self::State(..) | Self::Control(..) => 73,
-            Self::Signer(_) => 78,
+            Self::Signer(error) => error.exit_code(),
+            Self::State(..) | Self::Control(..) => 73,
             Self::Spool(SpoolError::InUse(_)) => 75,
             Self::Spool(_) => 73,
             Self::Bind(_, error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::Bind(..) => 69,
+            Self::Metrics(..) => 69,
             Self::BrokeOff(_) => 70,
             Self::System(_) => 71,
         }
@@ -147,6 +157,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
         intake::bind(handed, &config.listen.addresses).map_err(|(address, error)| StartError::Bind(address, error))?;
     let bound = bound.and_socket(handed, config.listen.socket.as_deref());
     let control = control::bind(&config.control).map_err(|error| StartError::Control(config.control.clone(), error))?;
+    let scraped = metrics::bind(&config.metrics).await.map_err(|(name, error)| StartError::Metrics(name, error))?;
     let (trigger, shutdown) = shutdown::channel();
     let listening = bound.addresses();
     running.announce(&listening);
@@ -160,9 +171,20 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
         Request::Heartbeat => serde_json::json!(own.beat_now()),
         _ => asked.answer(request, &listening),
     });
-    let control = tokio::spawn(control::serve(control, answer, shutdown));
+    let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
+    let watched = Arc::clone(&running);
+    tokio::spawn(systemd::supervise(Arc::new(move || watched.line()), shutdown.clone()));
+    let measured = Arc::clone(&running);
+    let page: metrics::Make = Arc::new(move || metrics::text(&measured.status(&[])));
+    let metrics = tokio::spawn(metrics::publish(config.metrics.clone(), scraped, page, shutdown));
+    systemd::ready();
+    let mut minutely = tokio::time::interval(EXPIRY_INTERVAL);
     let name = loop {
         tokio::select! {
+            _ = minutely.tick() => {
+                let pipeline = Arc::clone(&running.pipeline);
+                tokio::task::spawn_blocking(move || pipeline.announce_expiries());
+            }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             // Neither ends before it is told to. Without one of them we would only look alive: whoever started us
@@ -177,9 +199,10 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
         }
     };
     maillog::stopping(name);
+    systemd::stopping();
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
-    let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await) }).await;
+    let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
     heart.farewell();
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
@@ -217,8 +240,15 @@ impl Running {
     /// Takes the configuration file, and what it names, as they are now: all of it, or nothing.
     fn reload(&self) -> Result<(), StartError> {
         let mut in_force = self.config();
+        systemd::reloading();
+        let outcome = self.reload_from(&mut in_force);
+        systemd::ready();
+        outcome
+    }
+
+    fn reload_from(&self, in_force: &mut Config) -> Result<(), StartError> {
         let reloaded = Config::load(&in_force.file).map_err(StartError::from).and_then(|config| {
-            refuse_what_needs_a_restart(&in_force, &config)?;
+            refuse_what_needs_a_restart(in_force, &config)?;
             prepare(&config).map(|prepared| (config, prepared))
         });
         match reloaded {
@@ -227,9 +257,8 @@ impl Running {
                 self.pipeline.reload(&config, sealer);
                 self.deliver.reload(&config, tls);
                 *in_force = config;
-                drop(in_force);
-                maillog::reloaded(&self.in_force());
-                self.warnings().iter().for_each(|text| maillog::advice(text));
+                maillog::reloaded(&self.summary(in_force));
+                self.advise(in_force);
                 Ok(())
             }
             Err(error) => {
@@ -243,12 +272,23 @@ impl Running {
     fn announce(&self, listening: &[String]) {
         maillog::started(env!("CARGO_PKG_VERSION"), &self.in_force());
         listening.iter().for_each(|address| maillog::listening(address));
-        self.warnings().iter().for_each(|text| maillog::advice(text));
+        self.advise(&self.config());
+    }
+
+    /// Says once what an operator should know.
+    fn advise(&self, config: &Config) {
+        if self.pipeline.signer_is_new() {
+            maillog::signer_made(&self.pipeline.signer());
+        }
+        self.warnings_on(config).iter().for_each(|text| maillog::advice(text));
     }
 
     /// The configuration in force, on one line.
     fn in_force(&self) -> String {
-        let config = self.config();
+        self.summary(&self.config())
+    }
+
+    fn summary(&self, config: &Config) -> String {
         let to: Vec<&str> = config.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
         let relays = config.relays.iter().map(|relay| {
             let login = if relay.login.is_some() { "yes" } else { "no" };
@@ -266,7 +306,11 @@ impl Running {
     }
 
     fn warnings(&self) -> Vec<String> {
-        [advice(&self.config()), self.pipeline.warnings()].concat()
+        self.warnings_on(&self.config())
+    }
+
+    fn warnings_on(&self, config: &Config) -> Vec<String> {
+        [advice(config), self.pipeline.warnings()].concat()
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {
@@ -308,6 +352,14 @@ impl Running {
         list
     }
 
+    /// How it is, on one line, after the disk has answered.
+    fn line(&self) -> String {
+        let disk = self.spool.probe();
+        let status = self.status(&[]);
+        let disk = disk.err().map_or_else(String::new, |error| format!(", the spool's disk says: {error}"));
+        format!("{}{disk}", status.line())
+    }
+
     fn status(&self, listening: &[String]) -> Status {
         let mut status = Status {
             format: 1,
@@ -320,7 +372,9 @@ impl Running {
             counts: self.counters.counts(),
             spool: self.spool.totals(),
             relays: self.deliver.status(),
+            log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
+            certificates: self.pipeline.certificates(),
             warnings: Vec::new(),
         };
         status.judge(&self.counters, self.warnings(), !self.pipeline.can_seal());
@@ -348,8 +402,9 @@ impl Watch for Watched {
 fn prepare(config: &Config) -> Result<(Vec<Tls>, Sealer), StartError> {
     let stores = config.relays.iter().map(|relay| TrustStore::load(&relay.trust).map(Tls::new));
     let tls = stores.collect::<Result<_, _>>()?;
-    let signer = Signer::open(&config.state, &config.sender.address)?;
-    Ok((tls, Sealer::open(config, signer, SystemTime::now())?))
+    let now = SystemTime::now();
+    let signers = Signers::open(&config.state, &config.sender.address, now)?;
+    Ok((tls, Sealer::open(config, signers, now)?))
 }
 
 /// Sockets, folders and the log belong to the process, not to the configuration it reads again.
@@ -359,7 +414,8 @@ fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), St
         ("spool.directory", before.spool != after.spool),
         ("state.directory", before.state != after.state),
         ("control.socket", before.control != after.control),
-        ("log.level", before.level != after.level),
+        ("[log]", before.log != after.log),
+        ("[metrics]", before.metrics != after.metrics),
     ];
     let changed: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
     if changed.is_empty() { Ok(()) } else { Err(StartError::NeedsRestart(changed.join(", "))) }

@@ -48,6 +48,9 @@ pub mod pipeline;
 /// Start, tasks, signals, the end.
 pub mod daemon;
 
+/// What systemd is told.
+pub mod systemd;
+
 /// One signal, many listeners.
 pub mod shutdown;
 
@@ -62,6 +65,9 @@ pub mod status;
 
 /// What the relay tells each recipient of itself, day by day.
 pub mod heartbeat;
+
+/// The numbers of `status` for Prometheus.
+pub mod metrics;
 
 /// The local socket `status` and `queue` ask through.
 pub mod control;

@@ -68,6 +68,8 @@ pub enum Note {
     CannotSealTo(String),
     /// The certificate this was sealed to has expired.
     Expired(String),
+    /// The relay will sign with the key of this fingerprint from this day on.
+    SignerChanges(String, String),
 }
 
 impl Note {
@@ -81,6 +83,7 @@ impl Note {
             Self::NotSealedBefore(_) => "not-sealed-before",
             Self::CannotSealTo(_) => "recipient-not-sealable",
             Self::Expired(_) => "certificate-expired",
+            Self::SignerChanges(..) => "signer-changes",
         }
     }
 }
@@ -114,6 +117,11 @@ impl fmt::Display for Note {
             Self::Expired(fingerprint) => write!(
                 f,
                 "The certificate {fingerprint} has expired. Extend it and hand the new copy to whoever runs the relay."
+            ),
+            Self::SignerChanges(fingerprint, day) => write!(
+                f,
+                "From {day} on this relay signs with another key, {fingerprint}. If the signature of this message is good, \
+                 the new key is genuine: import its certificate, next_signer in sealrelay.json, before that day."
             ),
         }
     }

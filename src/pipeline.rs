@@ -5,16 +5,16 @@
 //! deliver, but for the fixed notice that sealing is impossible.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{Config, Recipient};
 use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::route;
-use crate::seal::{Holds, Notices, Numbered, SealError, Sealed, Sealer};
+use crate::seal::{Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::spool::{Header, NewEntry, Number, Spool};
-use crate::status::Counters;
+use crate::status::{CertificateStatus, Counters};
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
@@ -118,12 +118,6 @@ impl Pipeline {
         Ok(value)
     }
 
-    /// Until when the certificates hold that `recipient` is sealed to now.
-    pub fn holds(&self, recipient: &str) -> Vec<Holds> {
-        let sealing = self.sealing();
-        sealing.nth(recipient).map_or_else(Vec::new, |nth| sealing.sealer.holds(nth))
-    }
-
     /// Which relay this is: its host's name.
     pub fn instance(&self) -> String {
         self.sealing().sealer.instance().to_owned()
@@ -145,9 +139,29 @@ impl Pipeline {
         self.sealing().sealer.warnings()
     }
 
+    /// Until when the recipients' certificates hold.
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let status = |expiry: Expiry| CertificateStatus {
+            recipient: expiry.recipient,
+            fingerprint: expiry.fingerprint.to_string(),
+            until: expiry.until.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+        };
+        self.sealing().sealer.expiries().into_iter().map(status).collect()
+    }
+
+    /// Says in the log which certificates will expire.
+    pub fn announce_expiries(&self) {
+        self.sealing().sealer.announce_expiries();
+    }
+
     /// The fingerprint of the key that signs.
     pub fn signer(&self) -> String {
         self.sealing().sealer.signer()
+    }
+
+    /// Whether that key was made by this start: the state directory is new, or was lost.
+    pub fn signer_is_new(&self) -> bool {
+        self.sealing().sealer.signer_is_new()
     }
 
     fn seal<'a>(&'a self, sealing: &Sealing, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {

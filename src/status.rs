@@ -132,6 +132,17 @@ pub struct RelayStatus {
     pub certificate_expires: Option<u64>,
 }
 
+/// Until when a recipient's certificate holds.
+#[derive(Serialize, Deserialize, Debug, Clone)]
+pub struct CertificateStatus {
+    /// The recipient's address.
+    pub recipient: String,
+    /// The certificate's full fingerprint.
+    pub fingerprint: String,
+    /// Seconds since 1970.
+    pub until: u64,
+}
+
 /// Well, or not.
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -167,8 +178,13 @@ pub struct Status {
     pub spool: Totals,
     /// Each relay host.
     pub relays: Vec<RelayStatus>,
+    /// Lines of log that could not be written.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
     /// The fingerprint of the key that signs.
     pub signer: String,
+    /// Recipients' certificates that have an end.
+    pub certificates: Vec<CertificateStatus>,
     /// What an operator should know, each with what to do.
     pub warnings: Vec<String>,
 }
@@ -184,12 +200,38 @@ impl Status {
                 self.warnings.push(format!("relay host {}: {trouble}. {advice}", relay.relay));
             }
         }
+        if self.log_lines_dropped > 0 {
+            let lines = self.log_lines_dropped;
+            self.warnings
+                .push(format!("{lines} lines of log could not be written: is the disk full, or its reader stuck?"));
+        }
         self.warnings.extend(spool_warnings(&self.spool));
         self.state = match (cannot_seal, self.warnings.is_empty()) {
             (true, _) => State::Broken,
             (false, false) => State::Degraded,
             (false, true) => State::Ok,
         };
+    }
+}
+
+impl Status {
+    /// On one line, for systemd and whoever has no room for more.
+    pub fn line(&self) -> String {
+        let state = match self.state {
+            State::Ok => "well",
+            State::Degraded => "somebody should look",
+            State::Broken => "BROKEN: no alert can be taken",
+        };
+        let relays = self.relays.iter().map(|relay| match (&relay.trouble, relay.waits_until) {
+            (Some(_), _) => format!("{} in trouble", relay.relay),
+            (None, Some(_)) => format!("{} at its cap", relay.relay),
+            (None, None) => format!("{} well", relay.relay),
+        });
+        let relays = relays.collect::<Vec<_>>().join(", ");
+        format!(
+            "{state}; {} accepted, {} sent, {} queued; {relays}",
+            self.counts.accepted, self.counts.sent, self.spool.queued
+        )
     }
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod demo;
 mod heartbeat;
+mod keys;
 mod queue;
 mod run;
 mod sendmail;
@@ -46,6 +47,9 @@ enum Command {
     /// Look at and move what lies in the spool
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Look at certificates, and at the relay's own key
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Tell how the daemon is
     Status(status::Arguments),
     /// Send every recipient a heartbeat now: how the relay is, and what became of every number
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&file, &options),
         Command::Config(command) => config::run(&file, &command),
         Command::Queue(command) => queue::run(&file, &command),
+        Command::Keys(command) => keys::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
         Command::Heartbeat(options) => heartbeat::run(&file, &options),
         Command::Verify(options) => verify::run(&options),

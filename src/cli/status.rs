@@ -50,7 +50,9 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         counts: Counts::default(),
         spool: totals,
         relays: Vec::new(),
+        log_lines_dropped: 0,
         signer: String::new(),
+        certificates: Vec::new(),
         warnings,
     }
 }

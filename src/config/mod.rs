@@ -25,6 +25,7 @@ pub use relay::{Login, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError};
 
 use crate::envelope::Address;
+use crate::maillog::Output;
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
@@ -49,8 +50,10 @@ pub struct Config {
     pub heartbeat: Option<Duration>,
     /// The control socket.
     pub control: PathBuf,
-    /// The lowest level that is logged.
-    pub level: Level,
+    /// The log.
+    pub log: Log,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
 }
 
 /// `[listen]`
@@ -115,6 +118,26 @@ pub enum OnExpired {
     SealAndWarn,
     /// Send the fixed notice instead.
     Notice,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The file that node_exporter's textfile collector reads.
+    pub textfile: Option<PathBuf>,
+    /// The Unix socket to be scraped.
+    pub socket: Option<PathBuf>,
+    /// The TCP address to be scraped.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The lowest level that is logged.
+    pub level: Level,
+    /// Where it goes.
+    pub output: Output,
 }
 
 /// The lowest level that is logged.

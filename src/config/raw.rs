@@ -33,6 +33,9 @@ pub struct RawConfig {
     /// What is logged.
     #[serde(default)]
     pub log: RawLog,
+    /// Numbers for Prometheus.
+    #[serde(default)]
+    pub metrics: RawMetrics,
 }
 
 /// `[listen]`
@@ -164,6 +167,27 @@ pub struct RawControl {
 #[serde(deny_unknown_fields)]
 pub struct RawLog {
     pub level: Option<RawLevel>,
+    pub output: Option<RawOutput>,
+}
+
+/// `[metrics]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawMetrics {
+    pub textfile: Option<String>,
+    pub socket: Option<String>,
+    pub listen: Option<String>,
+}
+
+/// `output`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawOutput {
+    Auto,
+    Journal,
+    Syslog,
+    Text,
+    Json,
 }
 
 /// `level`

@@ -2,16 +2,16 @@
 //!
 //! | what did not work | meaning |
 //! | --- | --- |
-//! | name, connect, greeting, EHLO, STARTTLS, handshake, trust | the relay host waits, all its mail with it |
-//! | AUTH: 4xx, broken off | the relay host waits |
-//! | AUTH: 5xx, no mechanism in common | the login is wrong: the relay host waits 15 minutes at least |
-//! | 421 anywhere | the relay host waits |
-//! | timeout, reset, no reply at MAIL or RCPT | the relay host waits |
+//! | name, connect, greeting, EHLO, STARTTLS, handshake, trust | the relay host is out: its mail waits, or the next one takes it |
+//! | AUTH: 4xx, broken off | the same |
+//! | AUTH: 5xx, no mechanism in common | the same, and the login is tried again after 15 minutes, at most four times an hour |
+//! | 421 anywhere; timeout, reset, no reply at MAIL or RCPT | the relay host is out |
 //! | closed or 421 at MAIL of a session that has taken messages | nothing: a new session at once |
-//! | 4xx; timeout, reset, nonsense, no reply from DATA on | the message waits |
-//! | 5xx to MAIL or RCPT; 5xx that names quota, rate, sender or policy (x.2.x, x.4.x, x.7.x) | a setting or an account is at fault: alarm, the message waits an hour |
-//! | 5xx to DATA or the end of data, repeated for 24 hours | final: `failed/` |
-//! | larger than the relay host's SIZE | final: `failed/` |
+//! | 4xx; timeout, reset, nonsense, no reply from DATA on | the message waits; after 15 minutes of that the next relay host gets it |
+//! | 5xx to MAIL or RCPT; 5xx that names quota, rate, sender or policy (x.2.x, x.4.x, x.7.x) | a setting or an account is at fault: alarm, next relay host; behind the last one the message waits an hour |
+//! | 5xx to DATA or the end of data | next relay host; final when every one has repeated it for 24 hours: `failed/` |
+//! | larger than the relay host's SIZE | next relay host; final when none can take it: `failed/` |
+//! | our own disk: the entry cannot be read, or not be moved | the message waits an hour; nothing is lost by a full disk |
 //!
 //! Guarantees: unknown means deferred; sent means a final 250 and nothing else.
 
@@ -100,9 +100,9 @@ pub enum Meaning {
     MessageWaits,
     /// A setting or an account is at fault: alarm, and the message is tried hourly.
     SettingWrong,
-    /// The message is refused; final when that has been so for [`FINAL_AFTER`].
+    /// The message is refused; final when every relay host has done so for [`FINAL_AFTER`].
     MessageRefused,
-    /// Final at once.
+    /// This relay host can never take it; final when that goes for all.
     Impossible,
 }
 

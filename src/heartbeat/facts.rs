@@ -7,9 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::ranges::Ranges;
-use crate::seal::Holds;
 use crate::spool;
-use crate::status::RelayStatus;
+use crate::status::{CertificateStatus, RelayStatus};
 
 /// Counters by their names in `sealrelay status --json`.
 pub type Totals = BTreeMap<String, u64>;
@@ -57,8 +56,8 @@ pub struct Facts {
     pub not_sealed: u64,
     /// What lies in the spool, for all recipients.
     pub spool: spool::Totals,
-    /// Until when this recipient's certificates hold.
-    pub certificates: Vec<Holds>,
+    /// Until when this recipient's certificates hold; those without an end are left out.
+    pub certificates: Vec<CertificateStatus>,
     /// The relay hosts, with the expiry of their certificates as last seen.
     pub relays: Vec<RelayStatus>,
     /// What `sealrelay status` says an operator should look at.
@@ -141,10 +140,7 @@ impl Facts {
             ),
         ));
         lines.extend(self.certificates.iter().map(|certificate| {
-            line(
-                "Your certificate",
-                format!("{}, {}", certificate.fingerprint, until(certificate.expires, "does not expire")),
-            )
+            line("Your certificate", format!("{}, until {}", certificate.fingerprint, at(certificate.until)))
         }));
         lines.extend(self.relays.iter().map(|relay| {
             let last = relay

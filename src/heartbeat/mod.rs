@@ -188,7 +188,7 @@ impl Heart {
             never: account.never.iter().map(|(why, numbers)| ((*why).to_owned(), numbers.clone())).collect(),
             not_sealed: self.pipeline.untold(recipient),
             spool: status.spool.clone(),
-            certificates: self.pipeline.holds(recipient),
+            certificates: status.certificates.iter().filter(|one| one.recipient == recipient).cloned().collect(),
             relays: status.relays.clone(),
             warnings: status.warnings.clone(),
         };

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::signer::Next;
 use crate::mail::{Mail, Note};
 
 /// What `sealrelay verify` and scripts of the recipient's read.
@@ -25,6 +26,9 @@ pub struct Manifest {
     pub certificates: Vec<String>,
     /// The full fingerprint of the key that signed it.
     pub signer: String,
+    /// The key that will sign, while it is announced. What this message's signature proves, it proves of this too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_signer: Option<NextSigner>,
     /// When the alert arrived, RFC 3339.
     pub arrived: String,
     /// Who handed it in, and under what name.
@@ -34,6 +38,28 @@ pub struct Manifest {
     /// What a heartbeat tells, in the form of [`crate::heartbeat::Facts`]; missing in alerts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<serde_json::Value>,
+}
+
+/// The key that will sign.
+#[derive(Serialize)]
+pub struct NextSigner {
+    /// Its full fingerprint.
+    pub fingerprint: String,
+    /// When it takes over, RFC 3339.
+    pub from: String,
+    /// Its certificate, armored, certified by the key that signs now.
+    pub certificate: String,
+}
+
+impl NextSigner {
+    /// What is announced of `next`.
+    pub fn of(next: &Next) -> Self {
+        Self {
+            fingerprint: next.signer().fingerprint().to_string(),
+            from: rfc3339(next.from),
+            certificate: next.certificate.clone(),
+        }
+    }
 }
 
 /// What the client said of itself.

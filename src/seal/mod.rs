@@ -4,7 +4,7 @@
 //! returns why, and nothing of the alert anywhere. An attacker who writes log lines controls the alert's text, and can
 //! neither leave the sealed part nor reach an outer header.
 
-mod holds;
+mod expiry;
 mod keyring;
 mod manifest;
 mod message;
@@ -13,24 +13,26 @@ mod notice;
 mod original;
 mod outside;
 mod padding;
-mod signer;
+pub mod signer;
 
-use std::path::Path;
 use std::time::SystemTime;
 
-pub use holds::Holds;
-pub use keyring::Unusable;
+pub use expiry::Expiry;
+pub use keyring::{Described, Unusable, day, lint as lint_certificate};
 pub use notice::{Notices, TEXT as NOTICE};
 #[cfg(any(test, fuzzing))]
 pub(crate) use original::{Original, has_controls};
-pub use signer::{Signer, SignerError};
+pub use signer::{SignerError, Signers};
 
 use crate::config::{Config, Recipient, Sender};
 use crate::mail::{Mail, Note};
+use crate::maillog;
+use expiry::Announced;
 use keyring::RecipientKeys;
-use manifest::{Client, Manifest};
+use manifest::{Client, Manifest, NextSigner};
 use outside::Outside;
 use padding::Padding;
+use signer::Signer;
 
 /// A finished message.
 pub struct Sealed {
@@ -67,24 +69,29 @@ pub struct Numbered<'a> {
 pub struct Sealer {
     sender: Sender,
     instance: String,
-    signer: Signer,
+    signers: Signers,
     recipients: Vec<(Recipient, RecipientKeys, Padding)>,
+    announced: Announced,
 }
 
-/// Checks every recipient's certificates without touching any state: for `config check`.
+/// Checks every recipient's certificates without changing any state: for `config check`.
 ///
 /// # Errors
 /// The first certificate that cannot be used today.
 pub fn lint(config: &Config, now: SystemTime) -> Result<(), Unusable> {
-    config.recipients.iter().try_for_each(|recipient| RecipientKeys::lint(recipient, now))
+    let all = config.recipients.iter().flat_map(|recipient| {
+        recipient.fingerprints.iter().map(move |fingerprint| (&recipient.certificates, fingerprint))
+    });
+    all.into_iter()
+        .try_for_each(|(files, fingerprint)| lint_certificate(files, fingerprint, Some(&config.state), now).map(|_| ()))
 }
 
 impl Sealer {
-    /// Reads all certificates; `signer` signs.
+    /// Reads all certificates; `signers` sign.
     ///
     /// # Errors
     /// A certificate that is broken and never was usable.
-    pub fn open(config: &Config, signer: Signer, now: SystemTime) -> Result<Self, Unusable> {
+    pub fn open(config: &Config, signers: Signers, now: SystemTime) -> Result<Self, Unusable> {
         let recipients = config.recipients.iter().map(|recipient| {
             let keys = RecipientKeys::load(recipient, &config.state, now)?;
             Ok((recipient.clone(), keys, Padding::default()))
@@ -92,8 +99,9 @@ impl Sealer {
         Ok(Self {
             sender: config.sender.clone(),
             instance: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            signer,
+            signers,
             recipients: recipients.collect::<Result<_, Unusable>>()?,
+            announced: Announced::open(&config.state),
         })
     }
 
@@ -108,12 +116,18 @@ impl Sealer {
         mut notes: Vec<Note>,
         number: &Numbered<'_>,
     ) -> Result<Sealed, SealError> {
+        let now = SystemTime::now();
         let (recipient, keys, padding) = &self.recipients[to];
-        let usable = keys.usable(SystemTime::now())?;
+        let usable = keys.usable(now)?;
+        // One key for the whole message, even if the next one takes over meanwhile.
+        let signer = self.signers.at(now);
+        let next = self.signers.announced(now);
+        notes.extend(next.map(|next| Note::SignerChanges(next.signer().fingerprint().to_string(), day(next.from))));
         notes.extend(usable.expired.iter().map(|fingerprint| Note::Expired(fingerprint.to_string())));
         let sealed_to: Vec<String> = usable.certificates.iter().map(|c| c.fingerprint().to_hex()).collect();
         let outside = Outside::new(&self.sender, &recipient.address, mail.arrival);
-        let manifest = self.manifest(mail, recipient, &sealed_to, &notes, number);
+        let next_signer = next.map(NextSigner::of);
+        let manifest = Manifest { next_signer, ..self.manifest(mail, recipient, &sealed_to, &notes, number, signer) };
         let mut text = mime::inside(mail, &notes, &manifest, &outside);
         let all_v6 = recipient.fingerprints.iter().all(crate::config::OpenPgpFingerprint::is_v6);
         let to = message::To {
@@ -122,9 +136,7 @@ impl Sealer {
             seipd_v2: all_v6 || recipient.seipd_v2,
         };
         let message = padding
-            .fill(&mut text, |text| {
-                outside.around(|sink| message::write(sink, &to, &self.signer, text), text.len() / 2 * 3)
-            })
+            .fill(&mut text, |text| outside.around(|sink| message::write(sink, &to, signer, text), text.len() / 2 * 3))
             .map_err(|error| SealError::OpenPgp(format!("{error:#}")))?;
         Ok(Sealed { message_id: outside.message_id, sealed_to, message })
     }
@@ -136,6 +148,7 @@ impl Sealer {
         sealed_to: &[String],
         notes: &[Note],
         number: &Numbered<'_>,
+        signer: &Signer,
     ) -> Manifest {
         Manifest {
             format: 1,
@@ -145,7 +158,8 @@ impl Sealer {
             sequence: number.sequence,
             recipient: recipient.address.to_string(),
             certificates: sealed_to.to_vec(),
-            signer: self.signer.fingerprint().to_string(),
+            signer: signer.fingerprint().to_string(),
+            next_signer: None,
             arrived: manifest::rfc3339(mail.arrival),
             client: Client::of(mail),
             noticed: manifest::in_words(notes),
@@ -168,13 +182,6 @@ impl Sealer {
         self.recipients[to].1.usable(SystemTime::now()).map(|_| ())
     }
 
-    /// Until when the certificates hold that recipient number `to` is sealed to now.
-    pub fn holds(&self, to: usize) -> Vec<Holds> {
-        let now = SystemTime::now();
-        let usable = self.recipients[to].1.usable(now);
-        usable.map_or_else(|_| Vec::new(), |usable| usable.certificates.iter().map(|c| Holds::of(c, now)).collect())
-    }
-
     /// What an operator should know about the certificates now.
     pub fn warnings(&self) -> Vec<String> {
         let now = SystemTime::now();
@@ -192,13 +199,32 @@ impl Sealer {
         &self.instance
     }
 
-    /// The fingerprint of the key that signs.
-    pub fn signer(&self) -> String {
-        self.signer.fingerprint().to_string()
+    /// Until when the recipients' certificates hold; those without an end are left out.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        let now = SystemTime::now();
+        let of_one = |(recipient, keys, _): &(Recipient, RecipientKeys, Padding)| {
+            let recipient = recipient.address.to_string();
+            let expiry = move |(fingerprint, until)| Expiry { recipient: recipient.clone(), fingerprint, until };
+            keys.expiries(now).into_iter().map(expiry).collect::<Vec<_>>()
+        };
+        self.recipients.iter().flat_map(of_one).collect()
     }
 
-    /// The public half of the key that signs.
-    pub fn signer_file(state: &Path) -> std::path::PathBuf {
-        state.join("signer.asc")
+    /// Says in the log which certificates will expire, each some days ahead and once. To be called now and then.
+    pub fn announce_expiries(&self) {
+        let now = SystemTime::now();
+        for Expiry { recipient, fingerprint, until } in self.announced.due(self.expiries(), now) {
+            maillog::expiring(&recipient, fingerprint.as_str(), &day(until), &expiry::in_days(until, now));
+        }
+    }
+
+    /// The fingerprint of the key that signs.
+    pub fn signer(&self) -> String {
+        self.signers.at(SystemTime::now()).fingerprint().to_string()
+    }
+
+    /// Whether the key that signs was made by this start: the state directory is new, or was lost.
+    pub fn signer_is_new(&self) -> bool {
+        self.signers.is_new()
     }
 }

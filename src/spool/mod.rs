@@ -335,6 +335,19 @@ impl Spool {
         }
     }
 
+    /// Asks the disk for an answer: writes, syncs and removes a small file.
+    ///
+    /// # Errors
+    /// It does not take it, which is an answer too.
+    pub fn probe(&self) -> io::Result<()> {
+        let path = self.root.join("probe");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => durable::write_new(&path, &[b"alive"])?,
+        }
+        fs::remove_file(&path)
+    }
+
     /// Its directory.
     pub fn root(&self) -> &Path {
         &self.root

@@ -199,7 +199,7 @@ fn every_figure_is_what_the_client_and_the_relay_host_counted() {
     assert_eq!(told["since"], all[0].manifest["heartbeat"]["made"]);
     assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(told["certificates"][0]["fingerprint"], setup.recipients[0].1.fingerprint().to_hex());
-    assert_eq!(told["certificates"][0]["expires"], expiry(&setup));
+    assert_eq!(told["certificates"][0]["until"], expiry(&setup));
     assert_eq!(told["relays"][0]["relay"], format!("localhost:{}", relay_host.port));
     // The same for people.
     let text = String::from_utf8_lossy(all[6].alert()).into_owned();
@@ -292,7 +292,7 @@ fn alerts_that_could_not_be_sealed_are_told_when_it_is_possible_again() {
     let second = open(&second.message, &certificate, &setup.path("state/signer.asc"));
     assert_eq!(second.manifest["heartbeat"]["not_sealed"], 3);
     assert!(second.noticed().contains("3 alert(s) before this one could not be sealed"), "{}", second.noticed());
-    assert!(second.manifest["heartbeat"]["certificates"][0]["expires"].is_u64());
+    assert!(second.manifest["heartbeat"]["certificates"][0]["until"].is_u64());
 }
 
 /// `certificate` as its holder has extended it by a day.

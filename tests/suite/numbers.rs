@@ -112,7 +112,8 @@ fn a_kill_at_each_step_loses_no_alert_and_no_number() {
             let mut command = traced(&setup, &options);
             let log = std::fs::File::options().create(true).append(true).open(setup.path("log")).expect("a log");
             let _ = std::fs::remove_file(&trace);
-            let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("strace runs");
+            let mut child =
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("strace runs");
             if let Some(address) = address_of(&setup, &mut child) {
                 for alert in 0..3 {
                     let name = format!("{step}-{nth}-{alert}.");
@@ -165,7 +166,9 @@ fn a_disk_that_is_full_at_each_step_loses_no_number() {
     for step in STEPS {
         let daemon = setup.start();
         // From now on every third of these calls of a thread finds no room.
-        let Some(mut full) = attached(&daemon, &["-e", &format!("inject={step}:error=ENOSPC:when=2+3")]) else { return };
+        let Some(mut full) = attached(&daemon, &["-e", &format!("inject={step}:error=ENOSPC:when=2+3")]) else {
+            return;
+        };
         for nth in 0..12 {
             let name = format!("{step}-{nth}.");
             match send(&daemon.address, &["root"], &alert(&name)).starts_with("250") {
@@ -204,8 +207,7 @@ fn nothing_is_synced_before_the_250_but_the_entries_and_their_names() {
     let lines: Vec<&str> = trace.lines().collect();
     let begin = lines.iter().position(|line| line.contains("\"354 ")).expect("354 was said");
     let end = begin + lines[begin..].iter().position(|line| line.contains("\"250 2.")).expect("250 was said");
-    let synced: Vec<&str> =
-        lines[begin..end].iter().copied().filter(|line| line.contains("sync(")).collect();
+    let synced: Vec<&str> = lines[begin..end].iter().copied().filter(|line| line.contains("sync(")).collect();
     eprintln!("between 354 and 250, two recipients:\n{}", synced.join("\n"));
     let of = |place: &str| synced.iter().filter(|line| line.contains(place)).count();
     assert_eq!((of("/spool/incoming/"), of("/spool/queue>"), synced.len()), (2, 1, 3), "{synced:?}");

@@ -69,20 +69,41 @@ impl Drop for Postfix {
     }
 }
 
-/// gpg as the recipient has it, with the test key and the relay's certificate.
+/// gpg as the recipient has it: with a key of its own making, as gpg 2.2 makes it, of 4096 bits.
 struct Gpg {
     home: tempfile::TempDir,
 }
 
 impl Gpg {
-    fn new(signer: &Path) -> Self {
+    fn new() -> Self {
         let gpg = Self { home: tempfile::tempdir().expect("a temporary folder") };
-        let secret = Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/test/admin-secret.asc");
-        for file in [&secret, signer] {
-            let imported = gpg.command().arg("--import").arg(file).output().expect("gpg runs");
-            assert!(imported.status.success(), "{imported:?}");
-        }
+        let parameters = "%no-protection\nKey-Type: RSA\nKey-Length: 4096\nKey-Usage: sign\nSubkey-Type: RSA\n\
+                          Subkey-Length: 4096\nSubkey-Usage: encrypt\nName-Email: admin@example.org\nExpire-Date: 0\n%commit\n";
+        let file = gpg.home.path().join("parameters");
+        fs::write(&file, parameters).expect("written");
+        gpg.succeeds(&["--generate-key", file.to_str().expect("a path")]);
         gpg
+    }
+
+    /// Takes the relay's certificate.
+    fn knows(&self, signer: &Path) {
+        self.succeeds(&["--import", signer.to_str().expect("a path")]);
+    }
+
+    /// The recipient's certificate and its fingerprint.
+    fn certificate(&self) -> (Vec<u8>, String) {
+        let listed = self.succeeds(&["--with-colons", "--list-secret-keys"]);
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let fingerprint = listed.lines().find(|line| line.starts_with("fpr:")).and_then(|line| line.split(':').nth(9));
+        let exported = self.succeeds(&["--armor", "--export", "<admin@example.org>"]);
+        (exported, fingerprint.expect("a fingerprint").to_owned())
+    }
+
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command().args(arguments).output().expect("gpg runs");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
     }
 
     fn command(&self) -> Command {
@@ -124,17 +145,15 @@ fn alert_of(entity: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A daemon's folder for the RSA-4096 test certificate, whose secret key gpg has.
-fn setup_for(postfix: &Postfix) -> Setup {
+/// A daemon's folder for the recipient whose secret key `gpg` has.
+fn setup_for(postfix: &Postfix, gpg: &Gpg) -> Setup {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ca = fs::read_to_string(root.join("certs/test/ca.pem")).expect("the test CA");
     let setup = Setup::new(postfix.port, &ca);
-    // The default recipient is the one whose key gpg has.
-    setup.write("admin@example.org.asc", &fs::read(root.join("keys/test/admin.asc")).expect("the test certificate"));
-    let fingerprints = fs::read_to_string(root.join("keys/test/fingerprints")).expect("fingerprints");
-    let admin = fingerprints.lines().find_map(|line| line.strip_prefix("admin ")).expect("admin").to_owned();
+    let (certificate, fingerprint) = gpg.certificate();
+    setup.write("admin@example.org.asc", &certificate);
     let fresh = setup.recipients[0].1.fingerprint().to_hex();
-    setup.with_fingerprint(&fresh, &admin)
+    setup.with_fingerprint(&fresh, &fingerprint)
 }
 
 #[test]
@@ -143,9 +162,10 @@ fn an_alert_goes_from_swaks_and_from_ossec_through_postfix_to_gpg_octet_for_octe
     if !have("swaks") || !have("gpg") {
         return;
     }
-    let setup = setup_for(&postfix);
+    let gpg = Gpg::new();
+    let setup = setup_for(&postfix, &gpg);
     let daemon = setup.start();
-    let gpg = Gpg::new(&setup.path("state/signer.asc"));
+    gpg.knows(&setup.path("state/signer.asc"));
 
     // An ordinary client, with octets that mail programs like to change.
     let body =
@@ -203,9 +223,10 @@ fn a_mail_of_sixteen_mebibytes_goes_through_postfix_whole() {
     if !have("gpg") {
         return;
     }
-    let setup = setup_for(&postfix).relay("timeout = \"30s\"");
+    let gpg = Gpg::new();
+    let setup = setup_for(&postfix, &gpg).relay("timeout = \"30s\"");
     let daemon = setup.start();
-    let gpg = Gpg::new(&setup.path("state/signer.asc"));
+    gpg.knows(&setup.path("state/signer.asc"));
     // Octets that need an encoding, so that every copy on the way is as large as it gets.
     let body: Vec<u8> =
         (0..15_000_000_u32).map(|nth| if nth % 70 == 69 { b'\n' } else { (nth * 7 % 251) as u8 | 0x80 }).collect();

@@ -41,10 +41,11 @@ unpacked=(
     msmtp               # a sendmail that speaks SMTP itself
     cron                # mails what jobs print, by way of sendmail
     libpam-modules      # cron asks PAM whether a job may run
+    prometheus          # promtool, which judges the metrics
 )
 
 # The programs of the folder that tests call by name.
-programs=(smtp-source smtp-sink posttls-finger postconf postcat saslpasswd2 bsd-mailx mail.mailutils s-nail msmtp)
+programs=(smtp-source smtp-sink posttls-finger postconf postcat saslpasswd2 bsd-mailx mail.mailutils s-nail msmtp promtool)
 
 folder=$(realpath -m "${1:-target/peers}")
 
@@ -54,7 +55,7 @@ unpacked_is_good() {
     [ -e "$folder/env" ] || return 1
     local program
     for program in lib/postfix/sbin/smtpd lib/postfix/sbin/master sbin/smtp-source sbin/saslpasswd2 \
-        bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp sbin/cron; do
+        bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp bin/promtool sbin/cron; do
         loads "$folder/root/usr/$program" || { bad=$program; return 1; }
     done
 }

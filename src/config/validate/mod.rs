@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawSender};
-use super::{Config, ConfigError, Level, Listen, Relay, Sender};
+use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawLog, RawMetrics, RawOutput, RawSender};
+use super::{Config, ConfigError, Level, Listen, Log, Metrics, Relay, Sender};
 use crate::envelope::{Address, AddressError};
+use crate::maillog::Output;
 
 /// Turns raw sections into validated ones; knows the file for messages and for relative paths.
 pub struct Validator<'a> {
@@ -44,7 +45,8 @@ impl<'a> Validator<'a> {
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
             heartbeat: self.heartbeat(raw.heartbeat)?,
             control,
-            level: raw.log.level.map_or(Level::Info, Level::from),
+            log: log(&raw.log),
+            metrics: self.metrics(raw.metrics)?,
         })
     }
 
@@ -92,6 +94,19 @@ impl<'a> Validator<'a> {
             message_timeout: self.duration("listen.message_timeout", raw.message_timeout, "10m", 1..=HOUR)?,
             early_dot_wait: self.duration("listen.early_dot_wait", raw.early_dot_wait, "300ms", 0..=10)?,
         })
+    }
+
+    /// Whoever reaches a TCP address reads the numbers, so it is a loopback one.
+    fn metrics(&self, raw: RawMetrics) -> Result<Metrics, ConfigError> {
+        let listen =
+            self.parsed("metrics.listen", raw.listen.as_slice(), "Write address:port, such as 127.0.0.1:9725.")?;
+        let listen: Option<SocketAddr> = listen.first().copied();
+        if let Some(address) = listen.filter(|address| !address.ip().is_loopback()) {
+            let hint = "Scrape a loopback address, or let node_exporter read metrics.textfile.";
+            return Err(self.wrong("metrics.listen", format!("{address} is not a loopback address"), hint));
+        }
+        let path = |name: Option<String>| name.map(|name| self.path(&name));
+        Ok(Metrics { textfile: path(raw.textfile), socket: path(raw.socket), listen })
     }
 
     /// A local user's number, by number or by name.
@@ -230,6 +245,17 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 /// In seconds.
 const HOUR: u64 = 3600;
+
+fn log(raw: &RawLog) -> Log {
+    let output = match raw.output {
+        None | Some(RawOutput::Auto) => Output::Automatic,
+        Some(RawOutput::Journal) => Output::Journal,
+        Some(RawOutput::Syslog) => Output::Syslog,
+        Some(RawOutput::Text) => Output::Text,
+        Some(RawOutput::Json) => Output::Json,
+    };
+    Log { level: raw.level.map_or(Level::Info, Level::from), output }
+}
 
 impl From<RawLevel> for Level {
     fn from(raw: RawLevel) -> Self {

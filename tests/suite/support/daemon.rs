@@ -11,6 +11,7 @@ use sequoia_openpgp::serialize::SerializeInto;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::clock::Clock;
 use super::relay_host::{PASSWORD, USERNAME};
 use super::{PATIENCE, eventually};
 
@@ -23,6 +24,7 @@ pub struct Setup {
     pub recipients: Vec<(String, Cert)>,
     relay: String,
     listen: String,
+    log: String,
     more: String,
     /// Instead of everything above.
     whole: Option<String>,
@@ -39,6 +41,7 @@ impl Setup {
                 "host = \"localhost\"\nport = {port}\nusername = \"{USERNAME}\"\npassword_file = \"sasl_password\"\nca_file = \"ca.pem\"\ntimeout = \"2s\"\n"
             ),
             listen: "addresses = [\"127.0.0.1:0\"]\n".to_owned(),
+            log: "level = \"trace\"\n".to_owned(),
             more: String::new(),
             whole: None,
         };
@@ -104,6 +107,11 @@ impl Setup {
         self
     }
 
+    pub fn logging(mut self, lines: &str) -> Self {
+        self.log.push_str(lines);
+        self
+    }
+
     /// Another certificate for a recipient, whose file the test has written.
     pub fn with_fingerprint(mut self, old: &str, new: &str) -> Self {
         self.more = self.more.replace(old, new);
@@ -140,8 +148,8 @@ impl Setup {
         self.write(
             "sealrelay.toml",
             format!(
-                "[listen]\n{}\n[[relay]]\n{}\n{spool}{heartbeat}[state]\ndirectory = \"state\"\n[control]\nsocket = \"control.sock\"\n[log]\nlevel = \"trace\"\n{}",
-                self.listen, self.relay, self.more
+                "[listen]\n{}\n[[relay]]\n{}\n{spool}{heartbeat}[state]\ndirectory = \"state\"\n[control]\nsocket = \"control.sock\"\n[log]\n{}\n{}",
+                self.listen, self.relay, self.log, self.more
             )
             .as_bytes(),
         )
@@ -162,6 +170,29 @@ impl Setup {
     pub fn start(&self) -> Daemon<'_> {
         self.configure();
         self.start_by(self.command(&["run"]))
+    }
+
+    /// Starts the daemon with a clock of its own.
+    pub fn start_by_clock(&self, clock: &Clock) -> Daemon<'_> {
+        self.start_with(|command| clock.rule(command))
+    }
+
+    /// The same with a changed command: its environment, say.
+    pub fn start_with(&self, change: impl FnOnce(&mut Command)) -> Daemon<'_> {
+        self.configure();
+        let mut command = self.command(&["run"]);
+        change(&mut command);
+        self.start_by(command)
+    }
+
+    /// Starts the daemon under another program, which becomes what stands behind its own arguments (`strace -D`).
+    pub fn start_under(&self, program: &str, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Daemon<'_> {
+        self.configure();
+        let run = self.command(&["run"]);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(run.get_program()).args(run.get_args());
+        change(&mut command);
+        self.start_by(command)
     }
 
     /// Starts the daemon with room for so many open files only. `prlimit` (util-linux) is on every Linux.

@@ -1,7 +1,9 @@
 //! What the tests share: the daemon as a process, a scripted relay host with real TLS, a CA, a reader of sealed mail, a
 //! client.
 
+pub mod certificates;
 pub mod client;
+pub mod clock;
 pub mod daemon;
 pub mod pki;
 pub mod reader;

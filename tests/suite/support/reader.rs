@@ -2,17 +2,18 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::SystemTime;
 
 use mail_parser::{MessageParser, MimeHeaders};
 use sequoia_openpgp as openpgp;
 
 use openpgp::crypto::SessionKey;
 use openpgp::packet::{PKESK, SKESK};
-use openpgp::parse::Parse;
 use openpgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageLayer, MessageStructure, VerificationHelper};
+use openpgp::parse::{PacketParser, PacketParserResult, Parse};
 use openpgp::policy::StandardPolicy;
 use openpgp::types::SymmetricAlgorithm;
-use openpgp::{Cert, KeyHandle};
+use openpgp::{Cert, KeyHandle, KeyID, Packet};
 use serde_json::Value;
 
 /// An opened message.
@@ -50,15 +51,41 @@ impl Opened {
 /// Opens `message` for `recipient`; the signature must be that of the key in `signer`.
 #[track_caller]
 pub fn open(message: &[u8], recipient: &Cert, signer: &Path) -> Opened {
+    open_at(message, recipient, signer, SystemTime::now())
+}
+
+/// The armored OpenPGP message in `message`.
+#[track_caller]
+pub fn armored_part(message: &[u8]) -> Vec<u8> {
     let outside = MessageParser::default().parse(message).expect("a mail");
     assert_eq!(outside.parts.len(), 3, "multipart/encrypted has two parts");
-    let armored = outside.parts[2].contents();
+    outside.parts[2].contents().to_vec()
+}
+
+/// The ids of the keys that `message` is encrypted to, sorted.
+pub fn encrypted_to(message: &[u8]) -> Vec<String> {
+    let armored = armored_part(message);
+    let mut packets = PacketParser::from_bytes(&armored).expect("OpenPGP");
+    let mut ids = Vec::new();
+    while let PacketParserResult::Some(parser) = packets {
+        let Packet::PKESK(pkesk) = &parser.packet else { break };
+        ids.extend(pkesk.recipient().map(|handle| KeyID::from(handle).to_hex()));
+        packets = parser.next().expect("a packet").1;
+    }
+    ids.sort();
+    ids
+}
+
+/// The same with the reader's clock at `now`.
+#[track_caller]
+pub fn open_at(message: &[u8], recipient: &Cert, signer: &Path, now: SystemTime) -> Opened {
+    let armored = armored_part(message);
     let signer = Cert::from_file(signer).expect("the signer's certificate");
     let policy = StandardPolicy::new();
     let helper = Helper { recipient, signer: &signer, good: false };
-    let mut decryptor = DecryptorBuilder::from_bytes(armored)
+    let mut decryptor = DecryptorBuilder::from_bytes(&armored)
         .expect("OpenPGP")
-        .with_policy(&policy, None, helper)
+        .with_policy(&policy, now, helper)
         .expect("sealed for this recipient");
     let mut entity = Vec::new();
     decryptor.read_to_end(&mut entity).expect("decrypted");

@@ -1,0 +1,197 @@
+//! The log: one function for each event in a message's life, one line for each event.
+//!
+//! The lines have Postfix's fields in Postfix's order, under our own name; to the journal the fields go by themselves too.
+//! The IDS reads them, and must never mail about us because of them: its rules fire on words such as those in
+//! [`TRIGGERS`]. Our own vocabulary has none of them (`undeliverable`, `crit`, `did not work` ...), and [`quiet`] is the
+//! one door to the log: whatever a relay host, the system or a client put into a line leaves it in a form that fires
+//! nothing, with the second letter as `\xNN`.
+//!
+//! Guarantees: below 1,000 octets, printable ASCII, no Subject, no alert text, no password. Logging never blocks and
+//! never ends a stage: a line that the log does not take is dropped and counted (see `output`). An attacker controls
+//! parts of lines, quoted.
+
+mod output;
+mod quiet;
+
+use tracing::{debug, error, info, trace, warn};
+
+use crate::envelope::{QueueId, printable};
+
+pub use output::{Output, dropped, finish, start};
+pub use quiet::{TRIGGERS, quiet};
+
+/// The daemon is up.
+pub fn started(version: &str, summary: &str) {
+    info!("started, version {version}, {summary}");
+}
+
+/// A changed configuration is in force.
+pub fn reloaded(summary: &str) {
+    info!("configuration reloaded, {summary}");
+}
+
+/// A changed configuration is not taken.
+pub fn not_reloaded(why: &str, what_to_do: &str) {
+    error!("configuration not reloaded, the old one stays in force: {why}. {what_to_do}");
+}
+
+/// The daemon was asked to end.
+pub fn stopping(signal: &str) {
+    info!("stopping on {signal}: taking no more clients, ending deliveries");
+}
+
+/// The daemon is down.
+pub fn stopped(queued: usize) {
+    info!("stopped, {queued} waiting in the spool");
+}
+
+/// A socket accepts clients.
+pub fn listening(address: &str) {
+    info!("listening on {address}");
+}
+
+/// A socket of that name was handed over.
+pub fn handed_over(name: &str, address: &str) {
+    info!("taking over the socket {name}, which listens on {address}");
+}
+
+/// An address is not there (IPv6 switched off); the others serve.
+pub fn not_listening(address: &str, why: &str) {
+    warn!("not listening on {address}: {why}");
+}
+
+/// A session began.
+pub fn connected(client: &str) {
+    debug!("connect from {client}");
+}
+
+/// A session ended.
+pub fn disconnected(client: &str, why: &str) {
+    debug!("disconnect from {client}: {why}");
+}
+
+/// Something of a client's was not taken.
+pub fn not_accepted(client: &str, reply: &str, why: &str) {
+    warn!("NOQUEUE: client={client}, reply={reply}, why={why}");
+}
+
+/// An alert is ours: its entries are durable.
+pub fn accepted(id: &QueueId, client: &str, from: &str, to: &str, size: u64, message_id: &str) {
+    info!(
+        queue_id = %id, status = "accepted", recipient = to, size, message_id,
+        "{id}: client={client}, from=<{from}>, to=<{to}>, size={size}, message-id={message_id}, status=accepted"
+    );
+}
+
+/// Something about an alert is worth a reader's attention.
+pub fn noticed(client: &str, what: &str) {
+    warn!("client={client}, noticed={what}");
+}
+
+/// An alert could not be sealed for a recipient.
+pub fn unsealable(recipient: &str, why: &str) {
+    error!("to=<{recipient}>, sealing is not possible: {why}");
+}
+
+/// The relay made itself a signing key: the state directory is new, or was lost.
+pub fn signer_made(fingerprint: &str) {
+    warn!(
+        "made the signing key {fingerprint}: the recipients need its public half, which `sealrelay keys signer` prints"
+    );
+}
+
+/// A recipient's certificate will expire, or has.
+pub fn expiring(recipient: &str, fingerprint: &str, day: &str, when: &str) {
+    warn!(
+        "to=<{recipient}>, the end of certificate {fingerprint} is {day}, {when}; its holder must extend it and export it again"
+    );
+}
+
+/// A relay host took a message for good.
+pub fn sent(id: &QueueId, to: &str, relay: &str, delay: f64, reply: &str) {
+    info!(
+        queue_id = %id, status = "sent", recipient = to, relay, delay = %format_args!("{delay:.2}"), dsn = "2.0.0", reply = cut(reply),
+        "{id}: to=<{to}>, relay={relay}, delay={delay:.2}, dsn=2.0.0, status=sent ({})", cut(reply)
+    );
+}
+
+/// A message will be tried again.
+pub fn deferred(id: &QueueId, to: &str, relay: &str, delay: f64, dsn: &str, why: &str) {
+    warn!(
+        queue_id = %id, status = "deferred", recipient = to, relay, delay = %format_args!("{delay:.2}"), dsn, reply = cut(why),
+        "{id}: to=<{to}>, relay={relay}, delay={delay:.2}, dsn={dsn}, status=deferred ({})", cut(why)
+    );
+}
+
+/// A message will not be tried again and lies in `failed/`.
+pub fn undeliverable(id: &QueueId, to: &str, relay: &str, delay: f64, dsn: &str, status: &str, why: &str) {
+    error!(
+        queue_id = %id, status, recipient = to, relay, delay = %format_args!("{delay:.2}"), dsn, reply = cut(why),
+        "{id}: to=<{to}>, relay={relay}, delay={delay:.2}, dsn={dsn}, status={status} ({})", cut(why)
+    );
+}
+
+/// A sent message is off the disk.
+pub fn removed(id: &QueueId) {
+    debug!(queue_id = %id, "{id}: removed");
+}
+
+/// A sent message could not be taken off the disk yet.
+pub fn removal_deferred(id: &str, why: &std::io::Error) {
+    error!("{id}: sent, but its file cannot be removed yet: {why}");
+}
+
+/// A message could not be moved to `failed/`.
+pub fn not_moved(id: &QueueId, why: &str) {
+    error!("{id}: cannot be moved: {why}");
+}
+
+/// The relay host cannot be used for now.
+pub fn relay_unavailable(relay: &str, why: &str, advice: &str) {
+    error!(relay, "relay={relay}, not usable: {}; {advice}", cut(why));
+}
+
+/// The relay host can be used again.
+pub fn relay_usable(relay: &str) {
+    info!(relay, "relay={relay}, usable again");
+}
+
+/// An entry is not what was written.
+pub fn damaged(id: &str, why: &str) {
+    error!("{id}: damaged, set aside: {why}");
+}
+
+/// An entry could not be read when the daemon started.
+pub fn unreadable(id: &str, why: &std::io::Error) {
+    error!("{id}: cannot be read, left where it is until the next start: {why}");
+}
+
+/// A part of the program broke off; only where, because what it was doing may hold an alert's words.
+pub fn broke_off(place: &str) {
+    error!("broke off at {place}; this is a fault of sealrelay, please report it");
+}
+
+/// A file that is none of ours lies in the spool.
+pub fn foreign_file(name: &str) {
+    warn!("the spool holds a file that is not ours, left alone: {}", printable(name.as_bytes()));
+}
+
+/// A setting is usable but should be changed.
+pub fn advice(what: &str) {
+    warn!("{what}");
+}
+
+/// The control socket or another part that carries no alerts is not usable.
+pub fn hindered(what: &str, why: &str) {
+    warn!("{what}: {why}");
+}
+
+/// What was said to or by a relay host. Callers redact AUTH before this.
+pub fn dialog(relay: &str, direction: char, line: &str) {
+    trace!("relay={relay} {direction} {}", cut(line));
+}
+
+/// Foreign words, cut so that the fields in front of them stay.
+fn cut(text: &str) -> String {
+    text.chars().take(500).collect()
+}

@@ -1,0 +1,141 @@
+//! Prometheus metrics: the numbers of `status` in the text format 0.0.4, for node_exporter's textfile collector, at a
+//! Unix socket, and at a TCP address if one is asked for.
+//!
+//! Guarantees: numbers, configured names and times only; nothing of an alert; few time series, however much happens. On
+//! failure to write or serve them the daemon goes on and says so once. Whoever can reach the socket can read them.
+
+mod publish;
+
+use std::fmt::{self, Display, Write};
+
+pub use publish::{Make, bind, publish};
+
+use crate::status::{RelayStatus, State, Status};
+
+/// `status` as Prometheus reads it.
+pub fn text(status: &Status) -> String {
+    let mut page = Page::default();
+    page.gauge("build_info", "Constant 1, with the version", [(&[("version", status.version.as_str())][..], 1)]);
+    page.gauge("start_timestamp_seconds", "When the daemon started", [(NONE, status.since)]);
+    page.gauge("state", "0 well, 1 somebody should look, 2 no alert can be taken", [(NONE, state(status.state))]);
+    counters(&mut page, status);
+    spool(&mut page, status);
+    relays(&mut page, &status.relays);
+    page.text
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+const NONE: Labels<'static> = &[];
+
+/// The page as it grows.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn gauge<'a>(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'a>, u64)>) {
+        self.family(name, help, "gauge", values);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, help, "counter", [(NONE, value)]);
+    }
+
+    /// A family without values is left out: a moment that has not come is not 1970.
+    fn family<'a>(&mut self, name: &str, help: &str, kind: &str, values: impl IntoIterator<Item = (Labels<'a>, u64)>) {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        let mut lines = format!("# HELP sealrelay_{name} {help}.\n# TYPE sealrelay_{name} {kind}\n");
+        for (labels, value) in values {
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "sealrelay_{name}{} {value}", Braces(labels));
+        }
+        self.text.push_str(&lines);
+    }
+}
+
+/// `{name="value",...}`, or nothing.
+struct Braces<'a>(Labels<'a>);
+
+impl Display for Braces<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, (name, value)) in self.0.iter().enumerate() {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            write!(f, "{}{name}=\"{value}\"", if nth == 0 { '{' } else { ',' })?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_char('}') }
+    }
+}
+
+fn state(state: State) -> u64 {
+    match state {
+        State::Ok => 0,
+        State::Degraded => 1,
+        State::Broken => 2,
+    }
+}
+
+fn counters(page: &mut Page, status: &Status) {
+    let counts = &status.counts;
+    let told = [
+        ("messages_accepted_total", "Mails answered with 250", counts.accepted),
+        ("messages_sealed_total", "Sealed messages made from them, one for each recipient", counts.entries),
+        ("messages_sent_total", "Messages a relay host took", counts.sent),
+        ("messages_deferred_total", "Attempts after which a message waits on", counts.deferred),
+        ("messages_undeliverable_total", "Messages moved to failed/", counts.undeliverable),
+        ("messages_not_sealed_total", "Alerts that could not be sealed for a recipient", counts.not_sealed),
+        ("clients_not_taken_total", "Mails answered with 451 and banners with 421", counts.not_taken),
+        ("clients_closed_for_room_total", "Silent sessions closed to make room", counts.closed_for_room),
+        ("mails_oversize_total", "Mails over the size limit", counts.oversize),
+        ("mails_early_dot_total", "Mails with a lone dot in their text", counts.early_dots),
+        ("mails_second_in_session_total", "Second mails in a HELO session", counts.second_transactions),
+        ("log_lines_dropped_total", "Lines of log that could not be written", status.log_lines_dropped),
+    ];
+    told.into_iter().for_each(|(name, help, value)| page.counter(name, help, value));
+}
+
+fn spool(page: &mut Page, status: &Status) {
+    let totals = &status.spool;
+    let queues: [(&str, usize); 4] =
+        [("queue", totals.queued), ("held", totals.held), ("failed", totals.failed), ("damaged", totals.damaged)];
+    let labels = queues.map(|(queue, _)| [("queue", queue)]);
+    let values = labels.iter().zip(queues).map(|(labels, (_, count))| (&labels[..], count as u64));
+    page.gauge("spool_messages", "Messages in the spool", values);
+    let oldest = totals.oldest.map(|oldest| (NONE, oldest));
+    page.gauge("spool_oldest_timestamp_seconds", "Arrival of the oldest message that waits", oldest);
+}
+
+fn relays(page: &mut Page, relays: &[RelayStatus]) {
+    let labels: Vec<_> = relays.iter().map(|relay| [("relay", relay.relay.as_str())]).collect();
+    let mut each = |name: &str, help: &str, of: &dyn Fn(&RelayStatus) -> Option<u64>| {
+        let values = labels.iter().zip(relays).filter_map(|(labels, relay)| Some((&labels[..], of(relay)?)));
+        page.gauge(name, help, values);
+    };
+    each("relay_up", "1 unless the last attempt on the relay host did not succeed", &|relay| {
+        Some(u64::from(relay.trouble.is_none()))
+    });
+    each("relay_last_success_timestamp_seconds", "When it last took a message", &|relay| relay.last_success);
+    each("relay_next_attempt_timestamp_seconds", "When it is tried again", &|relay| relay.next_attempt);
+    each("relay_cap_until_timestamp_seconds", "Until when its cap makes messages wait", &|relay| relay.waits_until);
+    each("relay_certificate_expiry_timestamp_seconds", "When its certificate expires", &|relay| {
+        relay.certificate_expires
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped_and_families_without_a_value_left_out() {
+        let mut page = Page::default();
+        page.gauge("x", "Help", [(&[("relay", "a\"\\\nb"), ("port", "25")][..], 7)]);
+        page.gauge("y", "Help", []);
+        let expected =
+            "# HELP sealrelay_x Help.\n# TYPE sealrelay_x gauge\nsealrelay_x{relay=\"a\\\"\\\\\\nb\",port=\"25\"} 7\n";
+        assert_eq!(page.text, expected);
+    }
+}

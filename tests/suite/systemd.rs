@@ -1,0 +1,87 @@
+//! What systemd hears: ready, reloading, stopping, a line, and a watchdog that is fed only while the disk answers.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::client::send_alert;
+use crate::support::daemon::Setup;
+use crate::support::have;
+use crate::support::relay_host::RelayHost;
+
+/// systemd's end.
+struct Manager {
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn bind(setup: &Setup) -> Self {
+        let socket = UnixDatagram::bind(setup.path("notify")).expect("bound");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit");
+        Self { socket }
+    }
+
+    fn environment(setup: &Setup, command: &mut Command) {
+        command.env("NOTIFY_SOCKET", setup.path("notify")).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
+    }
+
+    fn next(&self) -> Option<String> {
+        let mut octets = [0; 4096];
+        let count = self.socket.recv(&mut octets).ok()?;
+        Some(String::from_utf8_lossy(&octets[..count]).into_owned())
+    }
+
+    /// Whether such a message comes within this time.
+    fn hears(&self, what: &str, within: Duration) -> Option<String> {
+        let until = Instant::now() + within;
+        while Instant::now() < until {
+            if let Some(message) = self.next().filter(|message| message.contains(what)) {
+                return Some(message);
+            }
+        }
+        None
+    }
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn systemd_hears_of_start_reload_and_end_and_the_watchdog_is_fed_with_a_line() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let manager = Manager::bind(&setup);
+    let daemon = setup.start_with(|command| Manager::environment(&setup, command));
+    assert!(manager.hears("READY=1", SOON).is_some());
+    send_alert(&daemon.address, "an alert");
+    relay_host.taken(1);
+    let fed = manager.hears("1 accepted, 1 sent, 0 queued", SOON).expect("a line");
+    assert!(fed.contains("WATCHDOG=1") && fed.contains("STATUS=well; "), "{fed}");
+    assert_eq!(daemon.reload().1, 0);
+    assert!(manager.hears("RELOADING=1\nMONOTONIC_USEC=", SOON).is_some());
+    assert!(manager.hears("READY=1", SOON).is_some());
+    assert_eq!(daemon.terminate(), 0);
+    assert!(manager.hears("STOPPING=1", SOON).is_some());
+}
+
+#[test]
+fn a_disk_that_says_full_feeds_the_watchdog_and_one_that_says_nothing_does_not() {
+    if !have("strace") {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    for (fault, is_fed) in [("error=ENOSPC", true), ("delay_enter=12s", false)] {
+        let setup = Setup::new(relay_host.port, &authority.pem);
+        let manager = Manager::bind(&setup);
+        // Only the small file that asks the disk is hit.
+        let probe = setup.path("spool/probe");
+        let path = probe.to_str().expect("a name").to_owned();
+        let inject = format!("inject=openat,unlink,unlinkat:{fault}");
+        let trace =
+            ["-D", "-f", "-qq", "-o", "/dev/null", "-P", &path, "-e", "trace=openat,unlink,unlinkat", "-e", &inject];
+        let daemon = setup.start_under("strace", &trace, |command| Manager::environment(&setup, command));
+        assert!(manager.hears("READY=1", SOON).is_some());
+        let fed = (0..3).filter(|_| manager.hears("WATCHDOG=1", Duration::from_secs(3)).is_some()).count();
+        assert_eq!(fed, if is_fed { 3 } else { 0 }, "{fault}");
+        drop(daemon);
+    }
+}
