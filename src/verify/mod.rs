@@ -77,7 +77,16 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// A mailbox cannot be read, or gpg cannot be run. What one message holds is never an error.
     pub fn verify(mut self, paths: &[PathBuf], progress: &mut Progress<'_>) -> Result<Report, VerifyError> {
-        mailbox::each(paths, progress, &mut |letter| self.take(&letter))?;
+        loop {
+            let signers = self.memory.signers.certificates().len();
+            mailbox::each(paths, progress, &mut |letter| self.take(&letter))?;
+            if self.memory.signers.certificates().len() == signers {
+                break;
+            }
+            // A signer was announced; what it signed may have come before the announcement. What is verified is known now,
+            // and each pass but the last finds another signer, of which there is a bound.
+            self.report.begin_again();
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         self.report.judge(self.memory, now);
         Ok(self.report)

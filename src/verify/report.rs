@@ -156,6 +156,14 @@ impl Report {
         });
     }
 
+    /// Forgets all but the signers that were found.
+    pub(super) fn begin_again(&mut self) {
+        let mut findings = std::mem::take(&mut self.findings);
+        findings.retain(|finding| finding.kind == Kind::NewSigner);
+        let heartbeats = self.heartbeats;
+        *self = Self { findings, heartbeats, ..Self::default() };
+    }
+
     /// What is to be said when all is read.
     pub(super) fn judge(&mut self, memory: &Memory, now: u64) {
         self.format = 1;

@@ -197,3 +197,63 @@ fn is_certified(certificate: &Cert, signer: &Cert) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openpgp::cert::CertBuilder;
+    use openpgp::types::SignatureType;
+
+    fn certificate(user: &str) -> Cert {
+        CertBuilder::new().add_userid(user).generate().expect("a key").0
+    }
+
+    fn next(certificate: &Cert, fingerprint: &Cert) -> NextSigner {
+        let armored = certificate.armored().to_vec().expect("armored");
+        NextSigner {
+            fingerprint: fingerprint.fingerprint().to_hex(),
+            certificate: String::from_utf8(armored).expect("ASCII"),
+        }
+    }
+
+    /// `certificate` with a signature of `by` on its user id.
+    fn certified(certificate: &Cert, by: &Cert, kind: SignatureType) -> Cert {
+        let mut key =
+            by.primary_key().key().clone().parts_into_secret().expect("secret").into_keypair().expect("a pair");
+        let user = certificate.userids().next().expect("a user id");
+        let signature = user.userid().certify(&mut key, certificate, kind, None, None).expect("certified");
+        certificate.clone().insert_packets(signature).expect("inserted").0
+    }
+
+    #[test]
+    fn an_announced_signer_counts_only_if_the_one_that_announces_it_has_certified_it() {
+        let (old, stranger) = (certificate("<relay@b>"), certificate("<relay@b>"));
+        let mut signers = Signers::default();
+        signers.insert(old.clone(), old.fingerprint().to_hex());
+        let by = old.fingerprint().to_hex();
+        let new = certificate("<relay@b>");
+        let good = certified(&new, &old, SignatureType::PositiveCertification);
+        for refused in [
+            next(&new, &new),
+            next(&certified(&new, &stranger, SignatureType::PositiveCertification), &new),
+            next(&good, &stranger),
+            NextSigner { fingerprint: new.fingerprint().to_hex(), certificate: "-----BEGIN".to_owned() },
+        ] {
+            assert!(signers.announced(&refused, &by).is_err());
+        }
+        assert!(signers.announced(&next(&good, &good), &stranger.fingerprint().to_hex()).is_err());
+        assert!(signers.announced(&next(&good, &good), &by).expect("taken"));
+        assert!(!signers.announced(&next(&good, &good), &by).expect("known"));
+        assert_eq!(signers.lineage(&new.fingerprint().to_hex()), by);
+        let again = Signers::recall(&signers.remember()).expect("recalled");
+        assert_eq!((again.fingerprints(), again.lineage), (signers.fingerprints(), signers.lineage));
+    }
+
+    #[test]
+    fn a_sender_is_known_by_the_user_ids_of_the_signers() {
+        let mut signers = Signers::default();
+        signers.insert(certificate("Relay <ossec@example.org>"), String::new());
+        assert!(signers.are_named_in("OSSEC <Ossec@Example.org>"));
+        assert!(!signers.are_named_in("<other@example.org>"));
+    }
+}

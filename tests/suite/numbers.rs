@@ -134,7 +134,7 @@ fn a_kill_at_each_step_loses_no_alert_and_no_number() {
     let (arrived, told) = account(&setup, &relay_host);
     eprintln!("{} acknowledged, {} numbers arrived, {}, killed at:", acknowledged.len(), arrived.len(), told["never"]);
     places.iter().for_each(|place| eprintln!("  {place}"));
-    assert!(places.len() >= 6, "only at {places:?}");
+    assert!(places.len() >= 5, "only at {places:?}");
     for name in &acknowledged {
         assert!(arrived.values().any(|text| text.contains(name.as_str())), "{name} was acknowledged and is lost");
     }

@@ -17,6 +17,7 @@ use openpgp::types::Features;
 use serde_json::Value;
 
 use crate::support::client::send_alert;
+use crate::support::clock::Clock;
 use crate::support::daemon::{MARKER, Setup, program};
 use crate::support::reader::open;
 use crate::support::relay_host::RelayHost;
@@ -445,6 +446,41 @@ fn whatever_lies_in_a_mailbox_stops_nothing_and_reaches_no_terminal_raw() {
     let shown = desk.command(&[&mbox]).output().expect("runs");
     assert!(shown.stdout.iter().all(|octet| *octet == b'\n' || (b' '..=b'~').contains(octet)), "{shown:?}");
     assert!(String::from_utf8_lossy(&shown.stdout).contains("\\x1b"), "{shown:?}");
+}
+
+#[test]
+fn a_rotated_signer_is_followed_by_those_who_saw_it_announced_and_by_nobody_else() {
+    if !have("gpg") {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let Some(clock) = Clock::new(&setup.path("")) else { return };
+    let daemon = setup.start_by_clock(&clock);
+    let signer = setup.write("old.asc", &fs::read(setup.path("state/signer.asc")).expect("read"));
+    assert!(setup.run(&["keys", "signer", "--rotate"]).status.success());
+    assert_eq!(daemon.reload().1, 0);
+    send_alert(&daemon.address, "announced");
+    relay_host.taken(1);
+    clock.set_days(31);
+    send_alert(&daemon.address, "signed by the new one");
+    let taken: Vec<Vec<u8>> = relay_host.taken(2).iter().map(|taken| taken.message.clone()).collect();
+    assert_eq!(daemon.terminate(), 0);
+    let desk = Desk::new(&setup.recipients[0].1);
+    let verify = |state: &str, arguments: &[&Path]| {
+        let state = desk.path(state);
+        let mut command = desk.command(&[&[Path::new("--state"), &state], arguments].concat());
+        clock.rule(&mut command);
+        verdict(&mut command)
+    };
+    let late = desk.mbox("late", &[&taken[1]]);
+    verify("who-missed-it", &[Path::new("--signer"), &signer, &late]).is(65, &["forged"]);
+    // Whatever the order in which they lie there.
+    let both = desk.mbox("both", &[&taken[1], &taken[0]]);
+    let followed = verify("who-saw-it", &[Path::new("--signer"), &signer, &both]);
+    followed.is(0, &["new-signer"]);
+    assert_eq!((followed.run("seen"), followed.report["signers"].as_array().map(Vec::len)), (&2.into(), Some(2)));
+    verify("who-saw-it", &[&late]).is(0, &[]);
 }
 
 #[test]
