@@ -19,14 +19,14 @@ use crate::support::{eventually, have, met};
 /// The system calls that change what is on the disk.
 const STEPS: [&str; 5] = ["fdatasync", "fsync", "rename", "unlink", "pwrite64"];
 /// Each call is counted by thread: this many are tried of each.
-const CALLS: usize = 4;
+const CALLS: usize = 8;
 
 /// The daemon's command under `strace` with `options`, its process id its own.
 fn traced(setup: &Setup, options: &[&str]) -> Command {
     setup.configure();
     let run = setup.command(&["run"]);
     let mut command = Command::new("strace");
-    command.args(["-D", "-f", "-q", "--seccomp-bpf"]).args(options).arg(run.get_program()).args(run.get_args());
+    command.args(["-D", "-f", "-q"]).args(options).arg(run.get_program()).args(run.get_args());
     command
 }
 
@@ -66,9 +66,9 @@ fn account(setup: &Setup, relay_host: &RelayHost) -> (BTreeMap<u64, String>, Val
 }
 
 /// `strace` on all threads of a running daemon; `None` where that is not allowed.
-fn attached(daemon: &Daemon<'_>, options: &[&str]) -> Option<Child> {
+fn attached(daemon: &Daemon<'_>, trace: &Path, options: &[&str]) -> Option<Child> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-o", "/dev/null", "-p", &daemon.id().to_string()]).args(options);
+    command.arg("-f").arg("-o").arg(trace).args(["-p", &daemon.id().to_string()]).args(options);
     let mut strace = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("strace runs");
     let mut said = BufReader::new(strace.stderr.take().expect("piped"));
     let mut line = String::new();
@@ -103,40 +103,69 @@ fn a_kill_at_each_step_loses_no_alert_and_no_number() {
     }
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem);
-    let (mut places, mut acknowledged) = (BTreeSet::new(), Vec::new());
     let trace = setup.path("trace");
-    for step in STEPS {
-        for nth in 1..=CALLS {
-            let inject = format!("inject={step}:signal=KILL:when={nth}");
-            let options = ["-y", "-e", &format!("trace={step}"), "-e", &inject, "-o", trace.to_str().expect("a path")];
-            let mut command = traced(&setup, &options);
-            let log = std::fs::File::options().create(true).append(true).open(setup.path("log")).expect("a log");
-            let _ = std::fs::remove_file(&trace);
-            let mut child =
-                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("strace runs");
-            if let Some(address) = address_of(&setup, &mut child) {
-                for alert in 0..3 {
-                    let name = format!("{step}-{nth}-{alert}.");
-                    acknowledged.extend(attempt(&address, &name).map(|()| name));
-                }
-                let until = Instant::now() + Duration::from_millis(500);
-                while child.try_wait().expect("waited").is_none() && Instant::now() < until {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-            }
-            if child.try_wait().expect("waited").is_some() {
-                places.insert(last_call(&trace, &setup));
-            }
-            let _ = child.kill();
-            child.wait().expect("gone");
+    let mut walk = Walk::default();
+    // The start first, from the very first one: the calls of one thread follow each other.
+    for (step, nth) in STEPS.iter().flat_map(|step| (1..=CALLS).map(move |nth| (step, nth))) {
+        let inject = format!("inject={step}:signal=KILL:when={nth}");
+        let options = ["-y", "-e", &format!("trace={step}"), "-e", &inject, "-o", trace.to_str().expect("a path")];
+        let _ = std::fs::remove_file(&trace);
+        let mut command = traced(&setup, &options);
+        let log = std::fs::File::options().create(true).append(true).open(setup.path("log")).expect("a log");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("strace runs");
+        if let Some(address) = address_of(&setup, &mut child) {
+            walk.alerts(&address, &format!("start-{step}-{nth}"));
         }
+        if child.try_wait().expect("waited").is_some() {
+            walk.places.insert(last_call(&trace, &setup));
+        }
+        let _ = child.kill();
+        child.wait().expect("gone");
+    }
+    let in_the_start = walk.places.len();
+    // Then what a running daemon does: each thread's first and second such call from now on.
+    for (step, nth) in STEPS.iter().flat_map(|step| [(step, 1), (step, 2)]) {
+        let daemon = setup.start();
+        let inject = format!("inject={step}:signal=KILL:when={nth}");
+        let options = ["-y", "-e", &format!("trace={step}"), "-e", &inject];
+        let _ = std::fs::remove_file(&trace);
+        let Some(mut strace) = attached(&daemon, &trace, &options) else { return };
+        walk.alerts(&daemon.address, &format!("run-{step}-{nth}"));
+        let dies = Instant::now() + Duration::from_millis(500);
+        while strace.try_wait().expect("waited").is_none() && Instant::now() < dies {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if strace.try_wait().expect("waited").is_some() {
+            walk.places.insert(last_call(&trace, &setup));
+        }
+        daemon.kill();
+        strace.wait().expect("strace ends with what it traced");
     }
     let (arrived, told) = account(&setup, &relay_host);
+    let Walk { places, acknowledged } = walk;
     eprintln!("{} acknowledged, {} numbers arrived, {}, killed at:", acknowledged.len(), arrived.len(), told["never"]);
     places.iter().for_each(|place| eprintln!("  {place}"));
-    assert!(places.len() >= 5, "only at {places:?}");
+    assert!(in_the_start >= 8, "only {in_the_start} steps of the start: {places:?}");
+    for step in ["fdatasync spool/incoming", "rename spool/incoming", "fsync spool/queue", "unlink spool/queue"] {
+        assert!(places.contains(step), "not killed at {step}: {places:?}");
+    }
     for name in &acknowledged {
         assert!(arrived.values().any(|text| text.contains(name.as_str())), "{name} was acknowledged and is lost");
+    }
+}
+
+/// Where the daemon was killed, and what it had acknowledged.
+#[derive(Default)]
+struct Walk {
+    places: BTreeSet<String>,
+    acknowledged: Vec<String>,
+}
+
+impl Walk {
+    /// Hands in three alerts, as far as the daemon lives.
+    fn alerts(&mut self, address: &str, name: &str) {
+        let names = (0..3).map(|nth| format!("{name}-{nth}."));
+        self.acknowledged.extend(names.filter(|name| attempt(address, name).is_some()));
     }
 }
 
@@ -166,7 +195,9 @@ fn a_disk_that_is_full_at_each_step_loses_no_number() {
     for step in STEPS {
         let daemon = setup.start();
         // From now on every third of these calls of a thread finds no room.
-        let Some(mut full) = attached(&daemon, &["-e", &format!("inject={step}:error=ENOSPC:when=2+3")]) else {
+        let Some(mut full) =
+            attached(&daemon, Path::new("/dev/null"), &["-e", &format!("inject={step}:error=ENOSPC:when=2+3")])
+        else {
             return;
         };
         for nth in 0..12 {
