@@ -40,6 +40,12 @@ pub mod deliver;
 /// Who the relay host must be.
 pub mod tls;
 
+/// TCP to a host, by both IP families or through a proxy.
+pub mod connect;
+
+/// The one HTTP client: token servers.
+pub mod https;
+
 // What joins and watches them.
 
 /// Route, seal and spool in one call; when it returns, 250 may be said.

@@ -54,7 +54,6 @@ enum Command {
     Status(status::Arguments),
     /// Send every recipient a heartbeat now: how the relay is, and what became of every number
     Heartbeat(heartbeat::Arguments),
-    /// Check on the recipient's machine that all messages came, and came from the relay
     Verify(verify::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),

@@ -22,7 +22,6 @@ const EX_CANTCREAT: u8 = 73;
 /// Exit codes: 0 all is well; 75 something is to be looked at or waited for; 65 messages are missing, late or forged; 64 no
 /// signer is known; 66 a mailbox or signer cannot be read; 69 gpg cannot be run; 73 the state cannot be kept.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// Files (.eml, mbox), Maildirs, folders of .eml files
     #[arg(required = true, value_name = "PATH")]

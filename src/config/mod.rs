@@ -10,6 +10,7 @@ mod load;
 mod raw;
 mod relay;
 mod secret;
+mod url;
 mod validate;
 
 use std::net::SocketAddr;
@@ -21,8 +22,9 @@ use ipnet::IpNet;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
-pub use relay::{Login, Relay, TlsMode, Trust};
-pub use secret::{Origin, Secret, SecretError};
+pub use relay::{Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
+pub use secret::{Origin, Secret, SecretError, SecretFile};
+pub use url::HttpsUrl;
 
 use crate::envelope::Address;
 use crate::maillog::Output;
@@ -173,7 +175,7 @@ pub enum ConfigError {
         /// What to do.
         hint: String,
     },
-    /// The password cannot be used.
+    /// A password, token or key cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }

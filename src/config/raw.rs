@@ -114,8 +114,16 @@ pub struct RawRelay {
     pub host: Option<String>,
     pub port: Option<u16>,
     pub tls: Option<RawTls>,
+    pub proxy: Option<String>,
+    pub proxy_username: Option<String>,
+    pub proxy_password_file: Option<String>,
+    pub client_certificate: Option<String>,
+    pub client_key: Option<String>,
     pub username: Option<String>,
+    pub auth: Option<RawAuth>,
     pub password_file: Option<String>,
+    pub token_file: Option<String>,
+    pub oauth: Option<RawOAuth>,
     pub ca_file: Option<String>,
     pub pins: Option<OneOrMore>,
     pub ehlo: Option<String>,
@@ -131,6 +139,39 @@ pub struct RawRelay {
 pub enum RawTls {
     Starttls,
     Implicit,
+}
+
+/// `auth`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawAuth {
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    Plain,
+    Login,
+    Xoauth2,
+    Oauthbearer,
+}
+
+/// `[relay.oauth]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawOAuth {
+    pub token_url: Option<String>,
+    pub grant: Option<RawGrant>,
+    pub client_id: Option<String>,
+    pub client_secret_file: Option<String>,
+    pub refresh_token_file: Option<String>,
+    pub scope: Option<String>,
+    pub ca_file: Option<String>,
+}
+
+/// `grant`, by its name in RFC 6749
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RawGrant {
+    RefreshToken,
+    ClientCredentials,
 }
 
 /// `[spool]`

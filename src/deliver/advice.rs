@@ -10,6 +10,20 @@ pub fn for_trouble(trouble: &Trouble) -> &'static str {
             "Check relay.host and relay.port, and that the firewall lets this user out to that port."
         }
         (_, Step::Connect) => "Check relay.host and relay.port: nothing takes connections there.",
+        (_, Step::Proxy) => {
+            "Check relay.proxy and its login; the proxy looks up the relay host's name itself, and may not know it."
+        }
+        (Cause::NoProof(_), Step::Auth) => "Change the password, or set relay.auth.",
+        (Cause::NoProof(_), _) => {
+            "Give consent again and write the new token into its file; it is read at the next attempt (`sealrelay queue flush`)."
+        }
+        (_, Step::Token) => {
+            "Look at what is named there: the file, or relay.oauth.token_url and the way to it; it will be tried again."
+        }
+        (Cause::OldToken(_), _) => "Nothing yet: the next attempt gets a fresh token.",
+        (Cause::NotProven, _) => {
+            "Check the password; if it is right, this is not the relay host it belongs to: check ca_file or pins."
+        }
         (Cause::NoStartTls, _) => {
             "Use the submission port (587), or tls = \"implicit\" on port 465; if it used to work, suspect the network in between."
         }
@@ -17,11 +31,16 @@ pub fn for_trouble(trouble: &Trouble) -> &'static str {
         (Cause::NotTrusted(_), _) => {
             "Run `sealrelay check` to see the certificates; set ca_file or pins if the relay host is the right one."
         }
+        (Cause::ClientCertificate(_), _) => {
+            "Set client_certificate and client_key to what the relay host's operator issued; look at its dates."
+        }
         (_, Step::Tls) => "Run `sealrelay check`; is this the port for the configured tls mode?",
         (_, Step::StartTls) => "The relay host does not start TLS at the moment; its operator can tell why.",
-        (Cause::NoMechanism(_), _) => "Ask the relay host's operator for a login by PLAIN or LOGIN.",
+        (Cause::NoMechanism(_), _) => {
+            "A password needs SCRAM-SHA-256, PLAIN or LOGIN, a token XOAUTH2 or OAUTHBEARER; see relay.auth."
+        }
         (_, Step::Auth) => {
-            "Check username and password_file; Gmail and others want an app password rather than the account's."
+            "Check username and password_file; Gmail and others want an app password or a token (README), not the account's password."
         }
         (Cause::Reply(_), Step::Mail) => {
             "The relay host does not take the sender: sender.address must belong to the login, or an account limit is reached."

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::outcome::{Cause, Step, Trouble};
 use crate::maillog;
@@ -34,7 +35,7 @@ pub struct Dialog {
 pub enum Show {
     /// All of it.
     Whole,
-    /// Only that there was one: it holds a password.
+    /// Only that there was one: it holds a password, or what one can be guessed from. A 334 to it is as short.
     Redacted,
 }
 
@@ -49,7 +50,7 @@ impl Dialog {
     /// # Errors
     /// None came in time, or it is no positive one.
     pub async fn greeting(&mut self) -> Result<Reply, Trouble> {
-        let reply = self.read(Step::Greeting, self.patience).await?;
+        let reply = self.read(Step::Greeting, self.patience, Show::Whole).await?;
         expect(Step::Greeting, reply, |code| code == 220)
     }
 
@@ -61,8 +62,8 @@ impl Dialog {
         let logged = if show == Show::Redacted { "AUTH <redacted>" } else { line };
         maillog::dialog(&self.relay, '>', logged);
         self.nothing_unasked(step)?;
-        self.write(step, format!("{line}\r\n").as_bytes()).await?;
-        self.read(step, self.patience).await
+        self.write(step, Zeroizing::new(format!("{line}\r\n")).as_bytes()).await?;
+        self.read(step, self.patience, show).await
     }
 
     /// Sends a whole message, dot-stuffed and ended, and reads the final reply.
@@ -72,7 +73,7 @@ impl Dialog {
     pub async fn message(&mut self, wire: &[u8]) -> Result<Reply, Trouble> {
         self.nothing_unasked(Step::EndOfData)?;
         self.write(Step::EndOfData, wire).await?;
-        self.read(Step::EndOfData, self.patience * END_OF_DATA_FACTOR).await
+        self.read(Step::EndOfData, self.patience * END_OF_DATA_FACTOR, Show::Whole).await
     }
 
     /// Says QUIT and does not wait long for the answer.
@@ -108,19 +109,19 @@ impl Dialog {
         };
         match timeout(self.patience * END_OF_DATA_FACTOR, write).await {
             Err(_) => Err(Trouble::new(step, Cause::Timeout)),
-            Ok(Err(error)) => Err(Trouble::new(step, Cause::Io(error.to_string()))),
+            Ok(Err(error)) => Err(Trouble::new(step, error.into())),
             Ok(Ok(())) => Ok(()),
         }
     }
 
-    async fn read(&mut self, step: Step, patience: Duration) -> Result<Reply, Trouble> {
-        match timeout(patience, self.read_reply(step)).await {
+    async fn read(&mut self, step: Step, patience: Duration, show: Show) -> Result<Reply, Trouble> {
+        match timeout(patience, self.read_reply(step, show)).await {
             Err(_) => Err(Trouble::new(step, Cause::Timeout)),
             Ok(outcome) => outcome,
         }
     }
 
-    async fn read_reply(&mut self, step: Step) -> Result<Reply, Trouble> {
+    async fn read_reply(&mut self, step: Step, show: Show) -> Result<Reply, Trouble> {
         let mut reader = ReplyReader::default();
         let mut chunk = [0; 4096];
         loop {
@@ -128,13 +129,19 @@ impl Dialog {
                 .read(&mut self.received)
                 .map_err(|error| Trouble::new(step, Cause::Nonsense(error.to_string())))?;
             if let Some(reply) = complete {
-                maillog::dialog(&self.relay, '<', &reply.to_string());
+                // A SCRAM challenge in the log would be enough to try passwords against.
+                let hidden = show == Show::Redacted && reply.code == 334;
+                maillog::dialog(
+                    &self.relay,
+                    '<',
+                    &if hidden { "334 <redacted>".to_owned() } else { reply.to_string() },
+                );
                 return Ok(reply);
             }
             match self.stream.read(&mut chunk).await {
                 Ok(0) => return Err(Trouble::new(step, Cause::Closed)),
                 Ok(count) => self.received.push(&chunk[..count]),
-                Err(error) => return Err(Trouble::new(step, Cause::Io(error.to_string()))),
+                Err(error) => return Err(Trouble::new(step, error.into())),
             }
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! | what did not work | meaning |
 //! | --- | --- |
-//! | name, connect, greeting, EHLO, STARTTLS, handshake, trust | the relay host is out: its mail waits, or the next one takes it |
-//! | AUTH: 4xx, broken off | the same |
-//! | AUTH: 5xx, no mechanism in common | the same, and the login is tried again after 15 minutes, at most four times an hour |
+//! | name, connect, proxy, greeting, EHLO, STARTTLS, handshake, trust | the relay host is out: its mail waits, or the next one takes it |
+//! | AUTH: 4xx, broken off; 5xx to a token that was kept from before; no answer of the token server | the same |
+//! | AUTH: 5xx, no mechanism in common, no token to be had, a relay host that does not know the password | the same, and the login is tried again after 15 minutes, at most four times an hour |
 //! | 421 anywhere; timeout, reset, no reply at MAIL or RCPT | the relay host is out |
 //! | closed or 421 at MAIL of a session that has taken messages | nothing: a new session at once |
 //! | 4xx; timeout, reset, nonsense, no reply from DATA on | the message waits; after 15 minutes of that the next relay host gets it |
@@ -27,6 +27,8 @@ pub enum Step {
     Resolve,
     /// The TCP connection.
     Connect,
+    /// The proxy and its connection.
+    Proxy,
     /// The 220.
     Greeting,
     /// EHLO, before or inside TLS.
@@ -35,6 +37,8 @@ pub enum Step {
     StartTls,
     /// The TLS handshake and its verification.
     Tls,
+    /// An access token for the login.
+    Token,
     /// The login.
     Auth,
     /// MAIL FROM.
@@ -66,10 +70,18 @@ pub enum Cause {
     NoStartTls,
     /// It offers none of our login mechanisms; what it offers.
     NoMechanism(Vec<String>),
+    /// There is no access token to log in with, and there will not be one before somebody changes something.
+    NoProof(String),
+    /// The relay host did not take a token that was kept from an earlier login; the next attempt gets a fresh one.
+    OldToken(Reply),
+    /// The relay host could not prove that it knows the password (SCRAM).
+    NotProven,
     /// TLS could not be verified.
     NotTrusted(String),
     /// TLS could not be set up.
     Tls(String),
+    /// It wants a client certificate, or does not take ours: its alert.
+    ClientCertificate(String),
     /// The message is larger than it takes: its SIZE.
     TooLarge(u64),
     /// Nothing came in time.
@@ -78,6 +90,15 @@ pub enum Cause {
     Closed,
     /// The system said.
     Io(String),
+}
+
+impl From<std::io::Error> for Cause {
+    fn from(error: std::io::Error) -> Self {
+        match crate::tls::is_about_client_certificate(&error) {
+            true => Self::ClientCertificate(error.to_string()),
+            false => Self::Io(error.to_string()),
+        }
+    }
 }
 
 /// What did not work, and where.
@@ -120,7 +141,7 @@ impl Trouble {
         match (&self.cause, self.step) {
             (Cause::TooLarge(_), _) => Meaning::Impossible,
             (Cause::Reply(reply), _) if reply.code == 421 => Meaning::RelayWaits,
-            (Cause::NoMechanism(_), _) => Meaning::LoginWrong,
+            (Cause::NoMechanism(_) | Cause::NoProof(_) | Cause::NotProven, _) => Meaning::LoginWrong,
             (Cause::Reply(reply), Step::Auth) if reply.is_permanent() => Meaning::LoginWrong,
             (_, step) if step.is_before_mail() => Meaning::RelayWaits,
             // Nothing of the message has been said yet that could have caused it.
@@ -163,6 +184,7 @@ impl Trouble {
             },
             Cause::TooLarge(_) => "5.3.4".to_owned(),
             Cause::NotTrusted(_) | Cause::NoStartTls | Cause::Injected | Cause::NoMechanism(_) => "4.7.5".to_owned(),
+            Cause::NoProof(_) | Cause::OldToken(_) | Cause::NotProven => "4.7.8".to_owned(),
             _ => "4.4.2".to_owned(),
         }
     }
@@ -179,10 +201,12 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Resolve => "looking up its name",
             Self::Connect => "connecting",
+            Self::Proxy => "the proxy",
             Self::Greeting => "its greeting",
             Self::Ehlo => "EHLO",
             Self::StartTls => "STARTTLS",
             Self::Tls => "TLS",
+            Self::Token => "the access token",
             Self::Auth => "AUTH",
             Self::Mail => "MAIL FROM",
             Self::Rcpt => "RCPT TO",
@@ -211,7 +235,14 @@ impl fmt::Display for Trouble {
             Cause::NoMechanism(offered) => {
                 write!(f, "the relay host offers no login we can use (it offers: {})", offered.join(" "))
             }
-            Cause::NotTrusted(why) | Cause::Tls(why) => f.write_str(why),
+            Cause::NoProof(why) | Cause::NotTrusted(why) | Cause::Tls(why) => f.write_str(why),
+            Cause::NotProven => f.write_str("the relay host could not prove that it knows the password"),
+            Cause::OldToken(reply) => {
+                write!(f, "the relay host said to {step}: {reply} (the token was an earlier one; a fresh one is next)")
+            }
+            Cause::ClientCertificate(alert) => {
+                write!(f, "the relay host wants a client certificate that it trusts ({alert})")
+            }
             Cause::TooLarge(limit) => write!(f, "the message is larger than the relay host's limit of {limit} octets"),
             Cause::Timeout => write!(f, "timed out at {step}"),
             Cause::Closed => write!(f, "the relay host closed the connection at {step}"),
@@ -240,6 +271,11 @@ mod tests {
         assert_eq!(said(Step::Auth, 535, "5.7.8 no"), Meaning::LoginWrong);
         assert_eq!(said(Step::Auth, 454, "4.7.0 later"), Meaning::RelayWaits);
         assert_eq!(Trouble::new(Step::Auth, Cause::NoMechanism(vec![])).meaning(), Meaning::LoginWrong);
+        assert_eq!(Trouble::new(Step::Auth, Cause::NotProven).meaning(), Meaning::LoginWrong);
+        assert_eq!(Trouble::new(Step::Token, Cause::NoProof("invalid_grant".into())).meaning(), Meaning::LoginWrong);
+        assert_eq!(Trouble::new(Step::Token, Cause::Timeout).meaning(), Meaning::RelayWaits);
+        let old = Reply { code: 535, lines: vec!["5.7.8 expired".to_owned()] };
+        assert_eq!(Trouble::new(Step::Auth, Cause::OldToken(old)).meaning(), Meaning::RelayWaits);
     }
 
     #[test]

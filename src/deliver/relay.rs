@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, Notify};
 
+use super::auth::Account;
 use super::cap::Cap;
 use super::health::{Health, May};
 use crate::config::{Config, Relay};
@@ -30,6 +31,8 @@ pub struct RelayHost {
     pub relay: Relay,
     /// What it is verified by.
     pub tls: Tls,
+    /// How to log in, if it asks for a login.
+    pub account: Option<Account>,
     /// How it is doing.
     pub health: Health,
     /// How much it may take.
@@ -47,13 +50,18 @@ impl RelayHost {
     fn new(relay: Relay, tls: Tls, before: Option<&Self>) -> Self {
         let name = relay.name();
         let health = match before {
-            Some(before) => before.health.after_reload(relay.login == before.relay.login),
+            Some(before) => {
+                let logins = relay.login.as_ref().zip(before.relay.login.as_ref());
+                before.health.after_reload(logins.is_some_and(|(login, before)| login.repeats(before)))
+            }
             None => Health::new(name),
         };
         let cap = Cap::new(relay.per_hour, relay.per_day, before.map(|before| &before.cap));
+        let account = relay.login.as_ref().map(Account::new);
         Self {
             relay,
             tls,
+            account,
             health,
             cap,
             opening: Mutex::default(),

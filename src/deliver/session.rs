@@ -3,9 +3,7 @@
 //! Guarantees: a login and a message are only possible with a [`Dialog`] that `starttls::open` returned, which is
 //! inside verified TLS. A message counts as sent after a final `250` to its end of data and nothing else.
 
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::commands::Auth;
-
+use super::auth::Account;
 use super::dialog::{Dialog, Show, expect};
 use super::outcome::{Cause, Step, Trouble};
 use crate::config::Login;
@@ -44,45 +42,12 @@ impl Capabilities {
     }
 }
 
-/// Logs in with the first mechanism of PLAIN and LOGIN that is offered.
+/// Logs in once, without a memory of tokens from one login to the next: for `check`. Delivery has an [`Account`].
 ///
 /// # Errors
-/// None is offered, or the relay host refuses.
+/// No mechanism in common, no token, or the relay host refuses.
 pub async fn login(dialog: &mut Dialog, login: &Login, offered: &Capabilities) -> Result<Reply, Trouble> {
-    let credentials = Credentials::new(login.username.clone(), login.password.reveal().to_owned());
-    let offers = |name: &str| offered.auth.iter().any(|mechanism| mechanism == name);
-    let reply = if offers("PLAIN") {
-        auth(dialog, Mechanism::Plain, &credentials, None).await?
-    } else if offers("LOGIN") {
-        let ready = dialog.command(Step::Auth, "AUTH LOGIN", Show::Whole).await?;
-        expect(Step::Auth, ready, |code| code == 334)?;
-        // The prompts' words differ from server to server; their order does not.
-        let next = auth(dialog, Mechanism::Login, &credentials, Some("Username")).await?;
-        expect(Step::Auth, next, |code| code == 334)?;
-        auth(dialog, Mechanism::Login, &credentials, Some("Password")).await?
-    } else {
-        return Err(Trouble::new(Step::Auth, Cause::NoMechanism(offered.auth.clone())));
-    };
-    expect(Step::Auth, reply, |code| code == 235)
-}
-
-/// One line of a login: `AUTH PLAIN` with its response, or LOGIN's answer to a prompt.
-async fn auth(
-    dialog: &mut Dialog,
-    mechanism: Mechanism,
-    credentials: &Credentials,
-    prompt: Option<&str>,
-) -> Result<Reply, Trouble> {
-    let refuse = |error: lettre::transport::smtp::Error| Trouble::new(Step::Auth, Cause::Nonsense(error.to_string()));
-    let line = match prompt {
-        None => Auth::new(mechanism, credentials.clone(), None).map_err(refuse)?.to_string(),
-        Some(prompt) => {
-            use base64::Engine;
-            let answer = mechanism.response(credentials, Some(prompt)).map_err(refuse)?;
-            base64::engine::general_purpose::STANDARD.encode(answer)
-        }
-    };
-    dialog.command(Step::Auth, line.trim_end(), Show::Redacted).await
+    Account::new(login).login(dialog, offered).await
 }
 
 /// Sends one message.

@@ -174,8 +174,8 @@ impl Worker {
         let mut seen = Seen::default();
         let mut dialog = starttls::open(&host.relay, &host.tls, Handshake::Strict, &mut seen).await?;
         let offered = seen.inside.clone().unwrap_or_default();
-        if let Some(login) = &host.relay.login
-            && let Err(trouble) = session::login(&mut dialog, login, &offered).await
+        if let Some(account) = &host.account
+            && let Err(trouble) = account.login(&mut dialog, &offered).await
         {
             dialog.quit().await;
             return Err(trouble);

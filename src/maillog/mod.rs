@@ -156,6 +156,27 @@ pub fn relay_usable(relay: &str) {
     info!(relay, "relay={relay}, usable again");
 }
 
+/// A relay host took TLS only without the post-quantum key exchange.
+pub fn classic_exchange(relay: &str, why: &str) {
+    warn!(
+        "relay={relay}, TLS came about only without the post-quantum key exchange, which is not offered for an hour; \
+         with it: {}",
+        cut(why)
+    );
+}
+
+/// A fresh access token is at hand.
+pub fn token_renewed(server: &str, seconds: u64) {
+    info!("token server={server}, a fresh access token for {seconds} s");
+}
+
+/// The refresh token that replaces the old one could not be written.
+pub fn token_not_kept(path: &str, why: &str) {
+    error!(
+        "the new refresh token is only in memory, {path} cannot be written: {why}; make room, or a restart loses it"
+    );
+}
+
 /// An entry is not what was written.
 pub fn damaged(id: &str, why: &str) {
     error!("{id}: damaged, set aside: {why}");

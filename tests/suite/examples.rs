@@ -29,8 +29,13 @@ fn checked(text: &str) -> (bool, String) {
     };
     private("keys/admin.asc", &armored);
     private("keys/ossec.pub", &armored);
-    private("certs/MyOrg.crt", &fs::read(root.join("certs/test/ca.pem")).expect("the test CA"));
-    private("sasl_password", b"secret\n");
+    for (name, of) in [("MyOrg.crt", "ca.pem"), ("monitor.crt", "localhost.pem"), ("monitor.key", "localhost-key.pem")]
+    {
+        private(&format!("certs/{name}"), &fs::read(root.join("certs/test").join(of)).expect("test material"));
+    }
+    for name in ["sasl_password", "proxy_password", "access_token", "client_secret", "refresh_token"] {
+        private(name, b"secret\n");
+    }
     let text = text.replace("<40 hex digits of keys/admin.asc>", &certificate.fingerprint().to_hex());
     let configuration = private("sealrelay.toml", text.as_bytes());
     let output = program().arg("--config").arg(configuration).args(["config", "check"]).output().expect("runs");
@@ -66,6 +71,27 @@ fn every_key_the_sample_explains_is_accepted_with_the_value_it_shows() {
         tried += 1;
     }
     assert!(tried >= 15, "the sample explains only {tried} keys");
+}
+
+/// Keys that only work together stand indented, line behind line.
+#[test]
+fn every_group_of_keys_the_sample_explains_is_accepted_together() {
+    let sample = sample();
+    let lines: Vec<&str> = sample.lines().collect();
+    let is_group = |line: &&str| line.starts_with("#   ");
+    let groups = lines.chunk_by(|a, b| is_group(a) == is_group(b)).filter(|chunk| is_group(&chunk[0]));
+    let groups: Vec<Vec<&str>> =
+        groups.map(|group| group.iter().map(|line| line.trim_start_matches("#   ")).collect()).collect();
+    assert_eq!(groups.len(), 4, "{groups:?}");
+    for group in groups {
+        let of_token = group.iter().any(|setting| setting.starts_with("token"));
+        // In the place of the commented group: behind all keys of the relay host.
+        let text = sample.lines().filter(|line| !(of_token && line.starts_with("password_file"))).map(|line| {
+            if line == "[spool]" { format!("{}\n\n[spool]\n", group.join("\n")) } else { format!("{line}\n") }
+        });
+        let (good, said) = checked(&text.collect::<String>());
+        assert!(good, "{group:?}: {said}");
+    }
 }
 
 fn is_setting(line: &str) -> bool {
@@ -111,5 +137,27 @@ fn the_tutorials_gmail_case_and_the_guides_three_tiers_of_trust_are_accepted() {
     for text in [GMAIL, GUIDE, &ca, &pin] {
         let (good, said) = checked(text);
         assert!(good, "{said}\n{text}");
+    }
+}
+
+/// The README's blocks that log in with a token; the second one is only the table.
+#[test]
+fn the_readmes_logins_at_gmail_and_microsoft_365_are_accepted() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
+    let blocks: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .filter(|block| block.contains("[relay.oauth]"))
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    let recipient = &GMAIL[..GMAIL.find("[[relay]]").expect("a relay host")];
+    for block in blocks {
+        let relay = match block.contains("[[relay]]") {
+            true => "",
+            false => "[[relay]]\nhost = \"smtp.office365.com\"\nusername = \"alerts@example.org\"\n",
+        };
+        let (good, said) = checked(&format!("{recipient}{relay}{block}"));
+        assert!(good, "{said}\n{block}");
     }
 }

@@ -1,5 +1,6 @@
 //! The tests through the public face: the binary, its sockets, its files. `support` has what they share.
 
+mod auth;
 mod bad_configs;
 mod captures;
 mod check;
@@ -32,3 +33,4 @@ mod sockets;
 mod support;
 mod systemd;
 mod verify;
+mod ways;

@@ -12,7 +12,7 @@ use crate::support::relay_host::{PASSWORD, USERNAME};
 use crate::support::{eventually, have, met};
 
 /// A private Postfix, stopped when dropped.
-struct Postfix {
+pub struct Postfix {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
@@ -21,6 +21,11 @@ struct Postfix {
 impl Postfix {
     /// `None` where it cannot run and need not.
     fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with options of `postfix.sh`.
+    pub fn start_with(options: &[&str]) -> Option<Self> {
         if !have("smtp-source") {
             return None;
         }
@@ -31,6 +36,7 @@ impl Postfix {
             .args([folder.path().join("postfix").as_os_str(), port.to_string().as_ref()])
             .args([root.join("certs/test/localhost.pem"), root.join("certs/test/localhost-key.pem")])
             .args([USERNAME, PASSWORD])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -47,7 +53,7 @@ impl Postfix {
     }
 
     /// The mails it delivered, once there are `count`.
-    fn mails(&self, count: usize) -> Vec<PathBuf> {
+    pub fn mails(&self, count: usize) -> Vec<PathBuf> {
         let new = self.folder.path().join("postfix/Maildir/new");
         eventually(&format!("{count} mail(s) in the Maildir"), || {
             let mut mails: Vec<PathBuf> = fs::read_dir(&new).ok()?.flatten().map(|file| file.path()).collect();
@@ -56,7 +62,7 @@ impl Postfix {
         })
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("postfix/maillog")).unwrap_or_default()
     }
 }
@@ -145,11 +151,16 @@ fn alert_of(entity: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A daemon's folder for the recipient whose secret key `gpg` has.
-fn setup_for(postfix: &Postfix, gpg: &Gpg) -> Setup {
+/// A daemon's folder that leads to `postfix`.
+pub fn setup_for(postfix: &Postfix) -> Setup {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ca = fs::read_to_string(root.join("certs/test/ca.pem")).expect("the test CA");
-    let setup = Setup::new(postfix.port, &ca);
+    Setup::new(postfix.port, &ca)
+}
+
+/// The same for the recipient whose secret key `gpg` has.
+fn setup_for_gpg(postfix: &Postfix, gpg: &Gpg) -> Setup {
+    let setup = setup_for(postfix);
     let (certificate, fingerprint) = gpg.certificate();
     setup.write("admin@example.org.asc", &certificate);
     let fresh = setup.recipients[0].1.fingerprint().to_hex();
@@ -163,7 +174,7 @@ fn an_alert_goes_from_swaks_and_from_ossec_through_postfix_to_gpg_octet_for_octe
         return;
     }
     let gpg = Gpg::new();
-    let setup = setup_for(&postfix, &gpg);
+    let setup = setup_for_gpg(&postfix, &gpg);
     let daemon = setup.start();
     gpg.knows(&setup.path("state/signer.asc"));
 
@@ -224,7 +235,7 @@ fn a_mail_of_sixteen_mebibytes_goes_through_postfix_whole() {
         return;
     }
     let gpg = Gpg::new();
-    let setup = setup_for(&postfix, &gpg).relay("timeout = \"30s\"");
+    let setup = setup_for_gpg(&postfix, &gpg).relay("timeout = \"30s\"");
     let daemon = setup.start();
     gpg.knows(&setup.path("state/signer.asc"));
     // Octets that need an encoding, so that every copy on the way is as large as it gets.

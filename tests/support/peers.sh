@@ -25,6 +25,8 @@ tools=(
     "curl|curl|an SMTP client that sends bare line feeds"
     "strace|strace|stops the daemon at each step, and counts its syncs"
     "faketime|faketime|moves the daemon's clock, for what expires"
+    "microsocks|microsocks|the SOCKS5 proxy on the way to a relay host"
+    "strace|strace|shows that no name is looked up behind a proxy's back"
 )
 
 # Unpacked, never installed: they bring services, or plug-ins that must match what is unpacked; the two `mail` programs

@@ -1,6 +1,7 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
 mod heartbeat;
+mod login;
 mod recipient;
 mod relay;
 
@@ -32,7 +33,8 @@ impl<'a> Validator<'a> {
     /// # Errors
     /// Whatever is missing, not usable, or contradicts something else.
     pub fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
-        let relays = self.relays(raw.relay)?;
+        let state = self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?;
+        let relays = self.relays(raw.relay, &state)?;
         let control = self.control(raw.control);
         Ok(Config {
             file: self.file.to_owned(),
@@ -42,8 +44,8 @@ impl<'a> Validator<'a> {
             relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
-            state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
             heartbeat: self.heartbeat(raw.heartbeat)?,
+            state,
             control,
             log: log(&raw.log),
             metrics: self.metrics(raw.metrics)?,

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use super::Validator;
 use crate::config::raw::{OneOrMore, RawRelay, RawTls};
-use crate::config::{ConfigError, Login, Origin, Relay, Secret, TlsMode, TlsPin, Trust};
+use crate::config::url::{is_host, socks5};
+use crate::config::{ConfigError, Origin, Proxy, Relay, SecretFile, TlsMode, TlsPin, Trust};
+use crate::tls::{ClientIdentity, IdentityError};
 
 /// More than these are a mistake, not a plan.
 const RELAYS: usize = 16;
 
 impl Validator<'_> {
     /// All relay hosts, in the order they are tried; at least one.
-    pub(super) fn relays(&self, raw: Vec<RawRelay>) -> Result<Vec<Relay>, ConfigError> {
+    pub(super) fn relays(&self, raw: Vec<RawRelay>, state: &Path) -> Result<Vec<Relay>, ConfigError> {
         if raw.is_empty() {
             return Err(self.wrong("relay", "there is no relay host", "Add a [[relay]] with host, port and login."));
         }
@@ -20,7 +22,7 @@ impl Validator<'_> {
             let what = format!("{} relay hosts", raw.len());
             return Err(self.wrong("relay", what, format!("Keep the first {RELAYS} at most.")));
         }
-        let relays = raw.into_iter().map(|relay| self.relay(relay)).collect::<Result<Vec<_>, _>>()?;
+        let relays = raw.into_iter().map(|relay| self.relay(relay, state)).collect::<Result<Vec<_>, _>>()?;
         let mut seen = HashSet::new();
         match relays.iter().find(|relay| !seen.insert(relay.name().to_ascii_lowercase())) {
             Some(twice) => Err(self.wrong(
@@ -32,12 +34,15 @@ impl Validator<'_> {
         }
     }
 
-    fn relay(&self, raw: RawRelay) -> Result<Relay, ConfigError> {
-        let host = self.present("relay.host", raw.host)?;
-        if host.is_empty() || !host.bytes().all(|octet| octet.is_ascii_graphic()) || host.contains(['/', '@', '[']) {
+    fn relay(&self, mut raw: RawRelay, state: &Path) -> Result<Relay, ConfigError> {
+        let host = self.present("relay.host", raw.host.take())?;
+        if !is_host(&host) {
             let what = format!("{host:?} is no host name");
             return Err(self.wrong("relay.host", what, "Write the name or address alone; the port has its own key."));
         }
+        let proxy = self.proxy(&host, raw.proxy.take(), raw.proxy_username.take(), raw.proxy_password_file.take())?;
+        let identity = self.identity(raw.client_certificate.take(), raw.client_key.take())?;
+        let login = self.login(&mut raw, proxy.as_ref(), state)?;
         let tls = match raw.tls {
             Some(RawTls::Implicit) => TlsMode::Implicit,
             Some(RawTls::Starttls) => TlsMode::Starttls,
@@ -45,11 +50,12 @@ impl Validator<'_> {
             None if raw.port == Some(465) => TlsMode::Implicit,
             None => TlsMode::Starttls,
         };
-        let login = self.login(raw.username, raw.password_file)?;
         Ok(Relay {
             trust: self.trust(raw.ca_file, raw.pins)?,
             port: raw.port.unwrap_or(if tls == TlsMode::Implicit { 465 } else { 587 }),
             tls,
+            proxy,
+            identity,
             login,
             ehlo: self.ehlo(raw.ehlo)?,
             timeout: self.duration("relay.timeout", raw.timeout, "2m", 1..=600)?,
@@ -74,33 +80,75 @@ impl Validator<'_> {
         Err(self.wrong("relay.ehlo", format!("{ehlo:?} is no host name"), "Write a name, or remove the key."))
     }
 
-    fn login(&self, username: Option<String>, file: Option<String>) -> Result<Option<Login>, ConfigError> {
-        match (username, file) {
+    fn proxy(
+        &self,
+        host: &str,
+        url: Option<String>,
+        username: Option<String>,
+        password_file: Option<String>,
+    ) -> Result<Option<Proxy>, ConfigError> {
+        let Some(url) = url else {
+            if username.is_some() || password_file.is_some() {
+                return Err(self.wrong("relay.proxy", "missing, though there is a login for it", "Name the proxy."));
+            }
+            let onion = host.trim_end_matches('.').to_ascii_lowercase().ends_with(".onion");
+            return match onion {
+                true => {
+                    let hint = "Set it to Tor's address: socks5://127.0.0.1:9050.";
+                    Err(self.wrong("relay.proxy", format!("missing, and only Tor knows the name {host}"), hint))
+                }
+                false => Ok(None),
+            };
+        };
+        let (proxy_host, port) = socks5(&url).map_err(|error| {
+            self.wrong("relay.proxy", error.to_string(), "Write it as socks5://127.0.0.1:9050; its login has own keys.")
+        })?;
+        let login = match (username, password_file) {
+            (None, None) => None,
+            (Some(username), Some(file)) => Some((username, self.secret_file("proxy password", &file).read()?)),
+            _ => {
+                let hint = "Set proxy_username and proxy_password_file, or neither.";
+                return Err(self.wrong("relay.proxy_username", "one half of a login", hint));
+            }
+        };
+        // RFC 1929 2: each has one octet for its length.
+        if login.as_ref().is_some_and(|(name, secret)| name.is_empty() || name.len().max(secret.reveal().len()) > 255) {
+            return Err(self.wrong("relay.proxy_username", "SOCKS5 takes 1 to 255 octets of each", "Choose others."));
+        }
+        Ok(Some(Proxy { host: proxy_host, port, login }))
+    }
+
+    fn identity(
+        &self,
+        certificate: Option<String>,
+        key: Option<String>,
+    ) -> Result<Option<ClientIdentity>, ConfigError> {
+        match (certificate, key) {
             (None, None) => Ok(None),
-            (Some(username), Some(file)) if !username.contains(['\0', '\r', '\n']) => {
-                Ok(Some(Login { username, password: self.password(&file)? }))
+            (Some(certificate), Some(key)) => {
+                let loaded = ClientIdentity::load(&self.path(&certificate), &self.secret_file("client key", &key));
+                loaded.map(Some).map_err(|error| match error {
+                    IdentityError::Secret(error) => error.into(),
+                    error => self.wrong("relay.client_certificate", error.to_string(), error.hint()),
+                })
             }
-            (Some(_), Some(_)) => Err(self.wrong("relay.username", "holds a control character", "Write it again.")),
-            (Some(_), None) => {
-                let hint = "Write the password into a file of mode 0400 and name it.";
-                Err(self.wrong("relay.password_file", "missing, though there is a username", hint))
-            }
-            (None, Some(_)) => {
-                Err(self.wrong("relay.username", "missing, though there is a password_file", "Set the login."))
+            _ => {
+                let hint = "Set client_certificate and client_key, or neither.";
+                Err(self.wrong("relay.client_key", "a client certificate needs both files", hint))
             }
         }
     }
 
     /// A systemd credential of that name wins over the file.
-    fn password(&self, name: &str) -> Result<Secret, ConfigError> {
+    pub(super) fn secret_file(&self, what: &'static str, name: &str) -> SecretFile {
         let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
             .filter(|_| !name.contains('/'))
             .map(|directory| Path::new(&directory).join(name))
             .filter(|path| path.exists());
-        Ok(match credential {
-            Some(path) => Secret::read(&path, Origin::Credential)?,
-            None => Secret::read(&self.path(name), Origin::File)?,
-        })
+        match credential {
+            Some(path) => SecretFile { what, path, origin: Origin::Credential },
+            None => SecretFile { what, path: self.path(name), origin: Origin::File },
+        }
     }
 
     fn trust(&self, ca_file: Option<String>, pins: Option<OneOrMore>) -> Result<Trust, ConfigError> {

@@ -101,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// Adds `[relay.oauth]`, which ends the relay section.
+    pub fn oauth(mut self, table: &str) -> Self {
+        self.relay.push_str(table);
+        self
+    }
+
     pub fn listen(mut self, lines: &str) -> Self {
         self.listen.push_str(lines);
         self.listen.push('\n');
@@ -204,6 +210,12 @@ impl Setup {
         self.start_by(command)
     }
 
+    /// Starts the daemon with another /etc/hosts than this machine's.
+    pub fn start_with_hosts(&self, hosts: &str) -> Daemon<'_> {
+        self.configure();
+        self.start_by(with_hosts(&self.write("hosts", hosts.as_bytes()), &self.command(&["run"])))
+    }
+
     /// Starts the daemon by `command` and waits until it answers. What stands before it must leave it its process id.
     pub fn start_by(&self, mut command: Command) -> Daemon<'_> {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
@@ -262,6 +274,14 @@ impl Drop for Setup {
             self.search_for_leaks();
         }
     }
+}
+
+/// `command` in a mount namespace of its own, in which the file `hosts` is /etc/hosts. Needs root.
+pub fn with_hosts(hosts: &Path, command: &Command) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(hosts);
+    unshare.arg(command.get_program()).args(command.get_args());
+    unshare
 }
 
 /// The binary, without the environment's settings.

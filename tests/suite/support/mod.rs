@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod pki;
 pub mod reader;
 pub mod relay_host;
+pub mod token_server;
 
 use std::time::{Duration, Instant};
 

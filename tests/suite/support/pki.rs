@@ -55,6 +55,16 @@ impl Identity {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()))
     }
 
+    /// Certificate and key as PEM files have them.
+    pub fn pem(&self) -> (String, String) {
+        let block = |label: &str, octets: &[u8]| {
+            use base64::Engine;
+            let text = base64::engine::general_purpose::STANDARD.encode(octets);
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        };
+        (block("CERTIFICATE", &self.chain[0]), block("PRIVATE KEY", &self.key))
+    }
+
     /// The pin of its certificate.
     pub fn sha256_pin(&self) -> String {
         let digest = Sha256::digest(&self.chain[0]);

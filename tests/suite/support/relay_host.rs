@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::eventually;
@@ -39,6 +42,12 @@ pub struct Script {
     pub offers_starttls: bool,
     pub capabilities: Vec<String>,
     pub identity: Identity,
+    /// The longest ClientHello (its first record) it takes; a longer one makes it reset the connection.
+    pub longest_hello: Option<usize>,
+    /// The authority (PEM) whose client certificates it demands.
+    pub client_ca: Option<String>,
+    /// The access token it takes.
+    pub token: String,
 }
 
 impl Script {
@@ -50,6 +59,9 @@ impl Script {
             offers_starttls: true,
             capabilities: vec!["SIZE 35882577".into(), "AUTH PLAIN LOGIN".into()],
             identity: identity.clone(),
+            longest_hello: None,
+            client_ca: None,
+            token: String::new(),
         }
     }
 
@@ -104,7 +116,11 @@ struct Shared {
 
 impl RelayHost {
     pub fn start(script: Script) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        Self::start_at("127.0.0.1", script)
+    }
+
+    pub fn start_at(address: &str, script: Script) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let shared = Arc::new(Shared { script: Mutex::new(script), heard: Mutex::default() });
         let own = Arc::clone(&shared);
@@ -200,13 +216,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
 }
 
 fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result<()> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("protocols")
-        .with_no_client_auth()
-        .with_single_cert(first.identity.chain.clone(), first.identity.private_key())
-        .map_err(std::io::Error::other)?;
+    if first.longest_hello.is_some_and(|limit| chokes(&stream, limit)) {
+        // What was not read makes the system reset the connection when it is closed.
+        return Ok(());
+    }
+    let config = server_config(&first.identity, first.client_ca.as_deref());
     let connection = ServerConnection::new(Arc::new(config)).map_err(std::io::Error::other)?;
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
     if first.implicit_tls {
@@ -230,10 +244,11 @@ fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result
                 act(script, "EHLO inside", stream.get_mut(), &marked.collect::<Vec<_>>().join("\r\n"))?;
             }
             "AUTH" => {
-                let good = if line.eq_ignore_ascii_case("AUTH LOGIN") {
-                    login(&mut stream)?
-                } else {
-                    decoded(line.rsplit(' ').next().unwrap_or_default()) == format!("\0{USERNAME}\0{PASSWORD}")
+                let given = line.split(' ').nth(2).unwrap_or_default();
+                let good = match line.split(' ').nth(1).unwrap_or_default() {
+                    "LOGIN" => login(&mut stream)?,
+                    "XOAUTH2" | "OAUTHBEARER" => bearer(&mut stream, given, &script.token)?,
+                    _ => decoded(given) == format!("\0{USERNAME}\0{PASSWORD}"),
                 };
                 act(
                     script,
@@ -284,6 +299,55 @@ fn login(stream: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> st
         given.push(decoded(&line(stream)?));
     }
     Ok(given == [USERNAME, PASSWORD])
+}
+
+/// Google's way: the reason as a challenge, and the refusal after the client's empty answer.
+fn bearer(
+    stream: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>,
+    given: &str,
+    token: &str,
+) -> std::io::Result<bool> {
+    let mut given = given.to_owned();
+    if given.is_empty() {
+        write_line(stream.get_mut(), "334 ")?;
+        given = line(stream)?;
+    }
+    let good = decoded(&given) == format!("user={USERNAME}\x01auth=Bearer {token}\x01\x01")
+        || decoded(&given) == format!("n,a={USERNAME},\x01auth=Bearer {token}\x01\x01");
+    if !good {
+        let why = base64::engine::general_purpose::STANDARD.encode("{\"status\":\"401\",\"schemes\":\"bearer\"}");
+        write_line(stream.get_mut(), &format!("334 {why}"))?;
+        let answer = line(stream)?;
+        assert!(["", "AQ=="].contains(&answer.as_str()), "{answer:?}");
+    }
+    Ok(good)
+}
+
+/// TLS of a server with this identity.
+pub fn server_config(identity: &Identity, client_ca: Option<&str>) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = client_ca.map(|pem| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")).expect("an authority");
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        builder.build().expect("a verifier")
+    });
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("protocols");
+    match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    }
+    .with_single_cert(identity.chain.clone(), identity.private_key())
+    .expect("an identity")
+}
+
+/// Whether the first TLS record, which stays unread, is longer than `limit`.
+pub fn chokes(stream: &TcpStream, limit: usize) -> bool {
+    let mut header = [0; 5];
+    // The record comes in one piece, or the client is gone.
+    let count = stream.peek(&mut header).unwrap_or(0);
+    count == header.len() && usize::from(u16::from_be_bytes([header[3], header[4]])) > limit
 }
 
 fn decoded(text: &str) -> String {
