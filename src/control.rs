@@ -41,6 +41,8 @@ pub enum Request {
     Reload,
     /// What became of the last messages.
     Recent,
+    /// Send every recipient a heartbeat now.
+    Heartbeat,
 }
 
 /// The answer to [`Request::Reload`].

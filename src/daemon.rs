@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
+use crate::heartbeat::{Heart, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::metrics;
@@ -163,8 +164,13 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
-    let asked = Arc::clone(&running);
-    let answer: control::Answer = Arc::new(move |request| asked.answer(request, &listening));
+    let heart = running.heart(config, &listening);
+    tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
+    let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
+    let answer: control::Answer = Arc::new(move |request| match request {
+        Request::Heartbeat => serde_json::json!(own.beat_now()),
+        _ => asked.answer(request, &listening),
+    });
     let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
     let watched = Arc::clone(&running);
     tokio::spawn(systemd::supervise(Arc::new(move || watched.line()), shutdown.clone()));
@@ -197,6 +203,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
     let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
+    heart.farewell();
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
     Ok(())
@@ -310,8 +317,14 @@ impl Running {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn heart(self: &Arc<Self>, config: &Config, listening: &[String]) -> Arc<Heart> {
+        let watch = Watched { running: Arc::clone(self), listening: listening.to_vec() };
+        Arc::new(Heart::open(&config.state, Arc::clone(&self.pipeline), Arc::clone(&self.spool), Box::new(watch)))
+    }
+
     fn answer(&self, request: Request, listening: &[String]) -> serde_json::Value {
         match request {
+            Request::Heartbeat => serde_json::Value::Null,
             Request::Status => serde_json::json!(self.status(listening)),
             Request::List => serde_json::json!(self.list()),
             Request::Flush => {
@@ -370,6 +383,22 @@ impl Running {
     }
 }
 
+/// What heartbeats tell of the daemon.
+struct Watched {
+    running: Arc<Running>,
+    listening: Vec<String>,
+}
+
+impl Watch for Watched {
+    fn status(&self) -> Status {
+        self.running.status(&self.listening)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings::of(&self.running.config(), &self.running.pipeline.signer())
+    }
+}
+
 /// What a configuration needs before it can be in force. Nothing of the old one is touched.
 fn prepare(config: &Config) -> Result<(Vec<Tls>, Sealer), StartError> {
     let stores = config.relays.iter().map(|relay| TrustStore::load(&relay.trust).map(Tls::new));
@@ -410,6 +439,10 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// Settings that work and should be changed.
 fn advice(config: &Config) -> Vec<String> {
     let mut advice: Vec<String> = config.relays.iter().flat_map(advice_on).collect();
+    if config.heartbeat.is_none() {
+        let what = "heartbeat.every is \"off\": nobody notices when alerts stop coming; set it to \"24h\"";
+        advice.push(what.to_owned());
+    }
     if swap_is_possible() {
         advice.push(
             "this machine swaps, and alerts in memory may reach the disk: set MemorySwapMax=0 in the unit".to_owned(),

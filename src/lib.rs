@@ -14,6 +14,9 @@ pub mod envelope;
 /// One accepted mail, and what was noticed about it.
 pub mod mail;
 
+/// Sets of sequence numbers.
+pub mod ranges;
+
 // The way of a message.
 
 /// SMTP's lines, commands, replies and end of data: octets in, values out.
@@ -66,6 +69,9 @@ pub mod maillog;
 /// What the daemon counts and how it is.
 pub mod status;
 
+/// What the relay tells each recipient of itself, day by day.
+pub mod heartbeat;
+
 /// The numbers of `status` for Prometheus.
 pub mod metrics;
 
@@ -77,6 +83,9 @@ pub mod check;
 
 /// The sendmail personality: hands mail to the daemon of this machine.
 pub mod sendmail;
+
+/// The recipient's side: whether all came, and came from the relay.
+pub mod verify;
 
 /// The command line.
 pub mod cli;

@@ -95,6 +95,39 @@ impl Pipeline {
         self.store(&sealing, mail, batch)
     }
 
+    /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number.
+    ///
+    /// # Errors
+    /// It cannot be sealed, or the disk does not take it.
+    pub fn beat(&self, recipient: &str, mail: &Mail, facts: serde_json::Value) -> Result<u64, AcceptError> {
+        let sealing = self.sealing();
+        let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
+        let untold = self.notices.untold(recipient);
+        let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
+        let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, Some(facts)).map_err(|why| {
+            maillog::unsealable(recipient, &why.to_string());
+            AcceptError::Unsealable
+        })?;
+        let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
+        let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
+        let ids = self.spool.store(vec![entry])?;
+        self.counters.heartbeats.up();
+        self.notices.told(recipient, untold);
+        let from = &sealing.reverse_path;
+        ids.iter().for_each(|id| maillog::accepted(id, &mail.client, from, recipient, size, &message_id));
+        Ok(value)
+    }
+
+    /// Which relay this is: its host's name.
+    pub fn instance(&self) -> String {
+        self.sealing().sealer.instance().to_owned()
+    }
+
+    /// Alerts that could not be sealed for `recipient` and that it does not know of yet.
+    pub fn untold(&self, recipient: &str) -> u64 {
+        self.notices.untold(recipient)
+    }
+
     /// Whether an alert for the default recipients could be sealed now.
     pub fn can_seal(&self) -> bool {
         let sealing = self.sealing();
@@ -137,7 +170,7 @@ impl Pipeline {
             let untold = self.notices.untold(&recipient);
             let mut notes = [&mail.notes, extra].concat();
             notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            match self.seal_one(sealing, mail, nth, notes) {
+            match self.seal_one(sealing, mail, nth, notes, None) {
                 Ok((sealed, number)) => {
                     batch.entries.push(sealing.entry(
                         &self.spool,
@@ -168,10 +201,11 @@ impl Pipeline {
         mail: &Mail,
         nth: usize,
         notes: Vec<Note>,
+        heartbeat: Option<serde_json::Value>,
     ) -> Result<(Sealed, Number<'_>), SealError> {
         sealing.sealer.can_seal_to(nth)?;
         let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
-        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value() };
+        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value(), heartbeat };
         let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
@@ -203,6 +237,11 @@ impl Pipeline {
 impl Sealing {
     fn new(config: &Config, sealer: Sealer) -> Self {
         Self { recipients: config.recipients.clone(), reverse_path: config.sender.envelope.to_string(), sealer }
+    }
+
+    /// The number of the recipient with `address`, if there still is one.
+    fn nth(&self, address: &str) -> Option<usize> {
+        self.recipients.iter().position(|recipient| recipient.address.as_str() == address)
     }
 
     fn entry<'a>(

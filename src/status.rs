@@ -51,6 +51,8 @@ pub struct Counters {
     pub closed_for_room: Counter,
     /// Alerts that could not be sealed for a recipient.
     pub not_sealed: Counter,
+    /// Heartbeats made; they are entries too, and are sent like any.
+    pub heartbeats: Counter,
 }
 
 /// The same as plain numbers.
@@ -67,6 +69,8 @@ pub struct Counts {
     pub not_taken: u64,
     pub closed_for_room: u64,
     pub not_sealed: u64,
+    #[serde(default)]
+    pub heartbeats: u64,
 }
 
 impl Counters {
@@ -84,6 +88,7 @@ impl Counters {
             not_taken: self.not_taken.get(),
             closed_for_room: self.closed_for_room.get(),
             not_sealed: self.not_sealed.get(),
+            heartbeats: self.heartbeats.get(),
         }
     }
 

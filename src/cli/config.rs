@@ -54,5 +54,8 @@ fn check(file: &Path) -> Result<u8, Failure> {
         say(format!("  recipient {} ({} certificate(s){default})", recipient.address, recipient.fingerprints.len()));
     }
     config.relays.iter().for_each(|relay| say(format!("  relay host {}", relay.name())));
+    if config.heartbeat.is_none() {
+        say("  ! heartbeat.every is \"off\": nobody notices when alerts stop coming");
+    }
     Ok(0)
 }

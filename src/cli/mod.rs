@@ -6,12 +6,14 @@
 mod check;
 mod config;
 mod demo;
+mod heartbeat;
 mod keys;
 mod openssl_words;
 mod queue;
 mod run;
 mod sendmail;
 mod status;
+mod verify;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -57,6 +59,9 @@ enum Command {
     Keys(keys::Command),
     /// Tell how the daemon is
     Status(status::Arguments),
+    /// Send every recipient a heartbeat now: how the relay is, and what became of every number
+    Heartbeat(heartbeat::Arguments),
+    Verify(verify::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
     Sendmail(sendmail::Arguments),
@@ -115,6 +120,8 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => queue::run(&file, &command),
         Command::Keys(command) => keys::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
+        Command::Heartbeat(options) => heartbeat::run(&file, &options),
+        Command::Verify(options) => verify::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Sendmail(options) => sendmail::run(&file, options),
     };

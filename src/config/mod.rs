@@ -48,6 +48,8 @@ pub struct Config {
     pub lifetime: Duration,
     /// The state directory.
     pub state: PathBuf,
+    /// How often each recipient gets a heartbeat; `None` for never.
+    pub heartbeat: Option<Duration>,
     /// The control socket.
     pub control: PathBuf,
     /// The log.

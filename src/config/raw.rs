@@ -24,6 +24,9 @@ pub struct RawConfig {
     /// Where the relay's own key and its numbers are kept.
     #[serde(default)]
     pub state: RawState,
+    /// What the relay tells of itself.
+    #[serde(default)]
+    pub heartbeat: RawHeartbeat,
     /// The local control socket.
     #[serde(default)]
     pub control: RawControl,
@@ -185,6 +188,13 @@ pub struct RawSpool {
 #[serde(deny_unknown_fields)]
 pub struct RawState {
     pub directory: Option<String>,
+}
+
+/// `[heartbeat]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawHeartbeat {
+    pub every: Option<Text>,
 }
 
 /// `[control]`

@@ -35,6 +35,9 @@ pub struct Manifest {
     pub client: Client,
     /// What was noticed, in words.
     pub noticed: Vec<String>,
+    /// What a heartbeat tells, in the form of [`crate::heartbeat::Facts`]; missing in alerts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<serde_json::Value>,
 }
 
 /// The key that will sign.

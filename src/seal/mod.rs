@@ -23,7 +23,7 @@ use std::time::SystemTime;
 
 pub use expiry::Expiry;
 pub use keyring::{Described, Unusable, day, lint as lint_certificate};
-pub use notice::Notices;
+pub use notice::{Notices, TEXT as NOTICE};
 #[cfg(any(test, fuzzing))]
 pub(crate) use original::{Original, has_controls};
 pub use signer::{SignerError, Signers};
@@ -66,6 +66,8 @@ pub struct Numbered<'a> {
     pub epoch: &'a str,
     /// The number.
     pub sequence: u64,
+    /// What a heartbeat tells, for programs.
+    pub heartbeat: Option<serde_json::Value>,
 }
 
 /// Seals to all configured recipients.
@@ -204,6 +206,7 @@ impl Sealer {
             arrived: manifest::rfc3339(mail.arrival),
             client: Client::of(mail),
             noticed: manifest::in_words(notes),
+            heartbeat: number.heartbeat.clone(),
         }
     }
 
@@ -232,6 +235,11 @@ impl Sealer {
                 .collect::<Vec<_>>()
         };
         self.recipients.iter().flat_map(of_one).collect()
+    }
+
+    /// Which relay this is: its host's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Until when the recipients' certificates hold; those without an end are left out.

@@ -80,7 +80,7 @@ impl Spool {
             .collect()
     }
 
-    fn header(&self, directory: &Directory, id: &str) -> Option<Header> {
+    pub(super) fn header(&self, directory: &Directory, id: &str) -> Option<Header> {
         entry::read_header(BufReader::new(File::open(directory.file(id)).ok()?)).ok()
     }
 

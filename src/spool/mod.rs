@@ -15,6 +15,7 @@
 //!
 //! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported.
 
+mod accounts;
 mod durable;
 mod entry;
 mod index;
@@ -31,13 +32,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-pub use durable::{Directory, replace};
+pub use accounts::Account;
+pub use durable::{Directory, replace, with_suffix};
 pub use entry::{EntryError, Header};
 #[cfg(any(test, fuzzing))]
 pub(crate) use entry::{encode, read, read_header};
 pub use index::{Attempts, LONGEST_BACKOFF, Lanes, Waiting};
 pub use listing::{Listed, Totals};
-pub use numbers::{Number, Numbers};
+pub use numbers::{Known, Number, Numbers};
 
 use crate::envelope::QueueId;
 use crate::maillog;

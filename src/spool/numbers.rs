@@ -1,7 +1,7 @@
 //! Sequence numbers, per recipient, over restarts and crashes: every number is accounted for.
 //!
 //! A number stands in the header line of its entry. The record (`numbers.0` and `numbers.1` in the state directory, JSON) holds for each
-//! recipient the highest number and the unused ones below it. **It is synced before an entry leaves the spool**, so at
+//! recipient the highest number, the unused ones below it and those an operator removed. **It is synced before an entry leaves the spool**, so at
 //! any time spool and record together know the last number, and no sync is needed before our 250.
 //!
 //! What a crash leaves: numbers above the record that are in the spool (they count), and gaps between those (never
@@ -19,17 +19,18 @@ use serde::{Deserialize, Serialize};
 
 use super::slots::Slots;
 use crate::envelope::{hex, random};
+use crate::ranges::Ranges;
 
 /// The numbers of all recipients.
 pub struct Numbers {
     epoch: String,
-    known: Mutex<Known>,
+    known: Mutex<Counts>,
     /// Held while the record is written, so that two writers cannot put an older one over a newer one.
     slots: Mutex<Slots>,
 }
 
 #[derive(Default)]
-struct Known {
+struct Counts {
     recipients: BTreeMap<String, Count>,
     /// What the file on disk says.
     recorded: BTreeMap<String, Count>,
@@ -39,7 +40,26 @@ struct Known {
 struct Count {
     highest: u64,
     /// Numbers up to `highest` that no durable entry carries, as far as is known: given back, or not stored yet.
-    unused: BTreeSet<u64>,
+    unused: Ranges,
+    /// Numbers whose entries an operator removed: they will never come.
+    #[serde(default)]
+    removed: Ranges,
+    /// Those of `unused` whose entries are being made.
+    #[serde(skip)]
+    under_way: BTreeSet<u64>,
+}
+
+/// What is known of one recipient's numbers.
+#[derive(Default, Clone, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// The highest that was given out.
+    pub highest: u64,
+    /// Those whose entries are being made.
+    pub under_way: Ranges,
+    /// Those that were never used.
+    pub unused: Ranges,
+    /// Those whose entries an operator removed.
+    pub removed: Ranges,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +68,7 @@ struct Record {
     recipients: BTreeMap<String, Count>,
 }
 
-/// A number that was taken. Unless [`Number::stored`] is called it becomes an unused one.
+/// A number that was taken. If it goes without [`Number::stored`], it is an unused one.
 pub struct Number<'a> {
     numbers: &'a Numbers,
     recipient: String,
@@ -79,7 +99,7 @@ impl Numbers {
                 recipients.entry(recipient.to_owned()).or_default().spooled(number);
             }
         }
-        let known = Mutex::new(Known { recipients, recorded: record.recipients });
+        let known = Mutex::new(Counts { recipients, recorded: record.recipients });
         Ok(Self { epoch: record.epoch, known, slots: Mutex::new(slots) })
     }
 
@@ -96,6 +116,7 @@ impl Numbers {
         let value = count.highest;
         // Until its entry is durable nothing carries it.
         count.unused.insert(value);
+        count.under_way.insert(value);
         Number { numbers: self, recipient: recipient.to_owned(), value }
     }
 
@@ -111,21 +132,50 @@ impl Numbers {
         if self.known().is_recorded(recipient, number) {
             return Ok(());
         }
-        let recipients = self.known().recipients.clone();
-        let record = Record { epoch: self.epoch.clone(), recipients };
+        self.write(&mut slots)
+    }
+
+    /// An operator removes the entries that carry these numbers, `(epoch, recipient, number)`. Must return `Ok` before
+    /// they go, so that whoever misses one later is told why.
+    ///
+    /// # Errors
+    /// The record cannot be written; then the entries must stay.
+    pub fn record_removed<'a>(&self, gone: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<()> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, recipient, number) in gone.filter(|(epoch, ..)| *epoch == self.epoch) {
+            self.known().recipients.entry(recipient.to_owned()).or_default().removed.insert(number);
+        }
+        self.write(&mut slots)
+    }
+
+    fn write(&self, slots: &mut Slots) -> io::Result<()> {
+        let record = Record { epoch: self.epoch.clone(), recipients: self.known().recipients.clone() };
         slots.write(&serde_json::to_vec(&record)?)?;
         self.known().recorded = record.recipients;
         Ok(())
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    /// What is known of `recipient`'s numbers now.
+    pub fn of(&self, recipient: &str) -> Known {
+        let known = self.known();
+        let Some(count) = known.recipients.get(recipient) else { return Known::default() };
+        let under_way: Ranges = count.under_way.iter().copied().collect();
+        Known {
+            highest: count.highest,
+            unused: count.unused.clone().without(&under_way),
+            removed: count.removed.clone(),
+            under_way,
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Counts> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl Counts {
     fn is_recorded(&self, recipient: &str, number: u64) -> bool {
-        self.recorded.get(recipient).is_some_and(|count| number <= count.highest && !count.unused.contains(&number))
+        self.recorded.get(recipient).is_some_and(|count| number <= count.highest && !count.unused.contains(number))
     }
 }
 
@@ -133,10 +183,12 @@ impl Count {
     /// An entry in the spool carries `number`.
     fn spooled(&mut self, number: u64) {
         if number > self.highest {
-            self.unused.extend(self.highest + 1..number);
+            self.unused.add(self.highest + 1, number - 1);
             self.highest = number;
         }
-        self.unused.remove(&number);
+        self.unused.remove(number);
+        // It was to be removed, and a crash came first: it will come after all.
+        self.removed.remove(number);
     }
 }
 
@@ -149,7 +201,15 @@ impl Number<'_> {
     /// Its entry is durable.
     pub fn stored(self) {
         if let Some(count) = self.numbers.known().recipients.get_mut(&self.recipient) {
-            count.unused.remove(&self.value);
+            count.unused.remove(self.value);
+        }
+    }
+}
+
+impl Drop for Number<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.numbers.known().recipients.get_mut(&self.recipient) {
+            count.under_way.remove(&self.value);
         }
     }
 }
@@ -186,7 +246,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let epoch = open(folder.path(), &[]).epoch().to_owned();
         let numbers = open(folder.path(), &[(&epoch, "a@b", 2), (&epoch, "a@b", 5), ("other", "a@b", 9)]);
-        assert_eq!(count(&numbers, "a@b"), Count { highest: 5, unused: [1, 3, 4].into() });
+        assert_eq!(
+            count(&numbers, "a@b"),
+            Count { highest: 5, unused: [1, 3, 4].into_iter().collect(), ..Count::default() }
+        );
     }
 
     #[test]
@@ -198,10 +261,10 @@ mod tests {
         numbers.take("a@b").stored();
         numbers.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
         // A crash here: number 1 was never durable.
-        assert_eq!(count(&open(folder.path(), &[(&epoch, "a@b", 2)]), "a@b").unused, [1].into());
+        assert_eq!(count(&open(folder.path(), &[(&epoch, "a@b", 2)]), "a@b").unused, Ranges::of(1, 1));
         slow.stored();
         numbers.record_before_leaving(&epoch, "a@b", 1).expect("recorded");
-        assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, unused: [].into() });
+        assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, ..Count::default() });
     }
 
     #[test]
@@ -210,6 +273,45 @@ mod tests {
         let numbers = open(folder.path(), &[]);
         drop(numbers.take("a@b"));
         assert_eq!(numbers.take("a@b").value(), 2);
-        assert!(count(&numbers, "a@b").unused.contains(&1));
+        assert!(count(&numbers, "a@b").unused.contains(1));
+    }
+
+    #[test]
+    fn a_number_under_way_is_not_said_to_be_unused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let (first, second) = (numbers.take("a@b"), numbers.take("a@b"));
+        assert_eq!(numbers.of("a@b").under_way, Ranges::of(1, 2));
+        drop(first);
+        second.stored();
+        let known = Known { highest: 2, unused: Ranges::of(1, 1), ..Known::default() };
+        assert_eq!(numbers.of("a@b"), known);
+        assert_eq!(numbers.of("nobody"), Known::default());
+    }
+
+    #[test]
+    fn numbers_of_removed_entries_are_kept_as_ranges_and_one_that_is_still_there_is_not_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        (0..9).for_each(|_| numbers.take("a@b").stored());
+        let gone = [7, 3, 2, 4, 8, 3].map(|number| (epoch.as_str(), "a@b", number));
+        numbers.record_removed(gone.into_iter().chain([("other", "a@b", 9)])).expect("recorded");
+        assert_eq!(count(&open(folder.path(), &[]), "a@b").removed.to_string(), "2-4, 7-8");
+        let again = open(folder.path(), &[(&epoch, "a@b", 3), (&epoch, "a@b", 8)]);
+        assert_eq!(count(&again, "a@b").removed.to_string(), "2, 4, 7");
+        assert_eq!(again.take("a@b").value(), 10);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_for_long_makes_one_range_and_not_a_long_record() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        (0..100_000).for_each(|_| drop(numbers.take("a@b")));
+        numbers.take("a@b").stored();
+        numbers.record_before_leaving(&epoch, "a@b", 100_001).expect("recorded");
+        assert_eq!(count(&open(folder.path(), &[]), "a@b").unused, Ranges::of(1, 100_000));
+        assert_eq!(std::fs::metadata(folder.path().join("numbers.1")).expect("there").len(), 8192);
     }
 }

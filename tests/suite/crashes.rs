@@ -63,7 +63,7 @@ fn kill_9_at_random_moments_loses_nothing_acknowledged() {
 }
 
 /// One mail; `Some` when it was acknowledged. The daemon may die under any line of it.
-fn attempt(address: &str, name: &str) -> Option<()> {
+pub fn attempt(address: &str, name: &str) -> Option<()> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     let reply = |stream: &mut TcpStream, wanted: &str| {
@@ -88,7 +88,7 @@ fn attempt(address: &str, name: &str) -> Option<()> {
 }
 
 /// Number and text of all that arrived; the same number always with the same octets.
-fn arrivals(setup: &Setup, relay_host: &RelayHost) -> BTreeMap<u64, String> {
+pub fn arrivals(setup: &Setup, relay_host: &RelayHost) -> BTreeMap<u64, String> {
     let signer = setup.path("state/signer.asc");
     let mut arrived: BTreeMap<u64, (Vec<u8>, String)> = BTreeMap::new();
     for taken in relay_host.heard().taken.clone() {
@@ -120,5 +120,7 @@ fn recorded_as_unused(setup: &Setup) -> Vec<u64> {
     let json = newest.lines().next().and_then(|line| line.splitn(3, ' ').nth(2)).expect("a record");
     let record: serde_json::Value = serde_json::from_str(json).expect("JSON");
     let unused = record["recipients"]["admin@example.org"]["unused"].as_array().expect("a list");
-    unused.iter().filter_map(serde_json::Value::as_u64).collect()
+    // Ranges: [first, last].
+    let range = |range: &serde_json::Value| range[0].as_u64().expect("first")..=range[1].as_u64().expect("last");
+    unused.iter().flat_map(range).collect()
 }

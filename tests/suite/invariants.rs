@@ -180,11 +180,12 @@ fn invariant_5_a_refused_sender_is_a_fault_of_a_setting_and_the_message_stays_qu
 #[test]
 fn invariant_6_status_and_its_exit_code_tell_of_trouble() {
     let (relay_host, authority, identity) = RelayHost::honest();
-    let setup = Setup::new(relay_host.port, &authority.pem);
+    // Without heartbeats it would not be all well.
+    let setup = Setup::new(relay_host.port, &authority.pem).heartbeat("24h");
     let daemon = setup.start();
     send_alert(&daemon.address, "well");
-    relay_host.taken(1);
-    eventually("all well", || (daemon.status()["counts"]["sent"] == 1).then_some(()));
+    relay_host.taken(2);
+    eventually("all well", || (daemon.status()["counts"]["sent"] == 2).then_some(()));
     assert_eq!(setup.run(&["status"]).status.code(), Some(0), "{}", daemon.status());
     std::thread::sleep(Duration::from_secs(6));
     relay_host.now(Script::honest(&identity).says("AUTH", "535 5.7.8 authentication failed"));

@@ -41,7 +41,7 @@ fn size(sealer: &Sealer, to: usize, nth: usize, length: usize) -> usize {
         greeting: if nth.is_multiple_of(2) { Greeting::Helo("x".repeat(nth % 64)) } else { Greeting::Ehlo("y".into()) },
         notes: Vec::new(),
     };
-    let number = Numbered { epoch: "0123456789abcdef", sequence: nth as u64 };
+    let number = Numbered { epoch: "0123456789abcdef", sequence: nth as u64, heartbeat: None };
     sealer.seal(&mail, to, Vec::new(), &number).expect("sealed").message.len()
 }
 

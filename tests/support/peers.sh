@@ -28,6 +28,7 @@ tools=(
     "dpkg:libnet-ssleay-perl|libnet-ssleay-perl|lets swaks speak TLS"
     "python3|python3|small scripts and smtplib, standard library only"
     "curl|curl|an SMTP client that sends bare line feeds"
+    "strace|strace|stops the daemon at each step, and counts its syncs"
     "faketime|faketime|moves the daemon's clock, for what expires"
     "microsocks|microsocks|the SOCKS5 proxy on the way to a relay host"
     "strace|strace|shows that no name is looked up behind a proxy's back"

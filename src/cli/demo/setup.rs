@@ -66,7 +66,8 @@ impl Setup {
                  [[recipient]]\naddress = \"admin@example.org\"\ncertificate = \"admin.asc\"\nfingerprint = \"{fingerprint}\"\n\n\
                  [[relay]]\nhost = \"localhost\"\nport = {port}\nusername = \"{USERNAME}\"\npassword_file = \"sasl_password\"\n\
                  ca_file = \"ca.pem\"\n\n\
-                 [spool]\ndirectory = \"spool\"\n\n[state]\ndirectory = \"state\"\n\n[control]\nsocket = \"control.sock\"\n"
+                 [spool]\ndirectory = \"spool\"\n\n[state]\ndirectory = \"state\"\n\n[control]\nsocket = \"control.sock\"\n\n\
+                 # One message is easier to follow than two.\n[heartbeat]\nevery = \"off\"\n"
             )
             .as_bytes(),
         )?;

@@ -1,5 +1,6 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
+mod heartbeat;
 mod login;
 mod recipient;
 mod relay;
@@ -43,6 +44,7 @@ impl<'a> Validator<'a> {
             relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
+            heartbeat: self.heartbeat(raw.heartbeat)?,
             state,
             control,
             log: log(&raw.log),

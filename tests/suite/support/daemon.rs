@@ -95,6 +95,12 @@ impl Setup {
         self
     }
 
+    /// Sends heartbeats; without this there are none.
+    pub fn heartbeat(mut self, every: &str) -> Self {
+        self.more = format!("[heartbeat]\nevery = \"{every}\"\n{}", self.more);
+        self
+    }
+
     /// Adds `[relay.oauth]`, which ends the relay section.
     pub fn oauth(mut self, table: &str) -> Self {
         self.relay.push_str(table);
@@ -142,11 +148,13 @@ impl Setup {
         if let Some(text) = &self.whole {
             return self.write("sealrelay.toml", text.as_bytes());
         }
+        // Most tests count messages: a heartbeat comes only where it is asked for.
+        let heartbeat = if self.more.contains("[heartbeat]") { "" } else { "[heartbeat]\nevery = \"off\"\n" };
         let spool = if self.more.contains("[spool]") { "" } else { "[spool]\ndirectory = \"spool\"\n" };
         self.write(
             "sealrelay.toml",
             format!(
-                "[listen]\n{}\n[[relay]]\n{}\n{spool}[state]\ndirectory = \"state\"\n[control]\nsocket = \"control.sock\"\n[log]\n{}\n{}",
+                "[listen]\n{}\n[[relay]]\n{}\n{spool}{heartbeat}[state]\ndirectory = \"state\"\n[control]\nsocket = \"control.sock\"\n[log]\n{}\n{}",
                 self.listen, self.relay, self.log, self.more
             )
             .as_bytes(),
@@ -208,7 +216,8 @@ impl Setup {
         self.start_by(with_hosts(&self.write("hosts", hosts.as_bytes()), &self.command(&["run"])))
     }
 
-    fn start_by(&self, mut command: Command) -> Daemon<'_> {
+    /// Starts the daemon by `command` and waits until it answers. What stands before it must leave it its process id.
+    pub fn start_by(&self, mut command: Command) -> Daemon<'_> {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
         let mut daemon = Daemon { child, setup: self, address: String::new() };
