@@ -20,7 +20,7 @@ use crate::heartbeat::{Heart, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, SizeLimit};
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
@@ -227,9 +227,13 @@ impl Running {
         let (tls, sealer) = prepare(config)?;
         let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
+        let deliver = Arc::new(Deliver::new(config, tls, Arc::clone(&spool), Arc::clone(&counters)));
+        let asked = Arc::clone(&deliver);
+        let size_limit: SizeLimit = Box::new(move || asked.size_limit());
+        let pipeline = Pipeline::new(config, sealer, Arc::clone(&spool), Arc::clone(&counters), size_limit);
         Ok(Self {
-            pipeline: Arc::new(Pipeline::new(config, sealer, Arc::clone(&spool), Arc::clone(&counters))),
-            deliver: Arc::new(Deliver::new(config, tls, Arc::clone(&spool), Arc::clone(&counters))),
+            pipeline: Arc::new(pipeline),
+            deliver,
             spool,
             counters,
             since: SystemTime::now(),

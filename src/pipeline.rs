@@ -22,7 +22,11 @@ pub struct Pipeline {
     notices: Notices,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+    size_limit: SizeLimit,
 }
+
+/// The largest message that every relay host takes, octets, as far as that is known: nothing is filled up above it.
+pub type SizeLimit = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
 /// What a reload replaces, as one: a mail is routed and sealed by what was in force when it came.
 struct Sealing {
@@ -55,12 +59,19 @@ struct Batch<'a> {
 
 impl Pipeline {
     /// Joins the stages.
-    pub fn new(config: &Config, sealer: Sealer, spool: Arc<Spool>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        config: &Config,
+        sealer: Sealer,
+        spool: Arc<Spool>,
+        counters: Arc<Counters>,
+        size_limit: SizeLimit,
+    ) -> Self {
         Self {
             sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
             spool,
             counters,
+            size_limit,
         }
     }
 
@@ -204,6 +215,7 @@ impl Pipeline {
         heartbeat: Option<serde_json::Value>,
     ) -> Result<(Sealed, Number<'_>), SealError> {
         sealing.sealer.can_seal_to(nth)?;
+        sealing.sealer.set_size_ceiling((self.size_limit)());
         let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
         let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value(), heartbeat };
         let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;

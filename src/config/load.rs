@@ -141,7 +141,7 @@ fn nearest_name(message: &str) -> Option<String> {
 
 /// Without the list of all known names: the nearest one is named, and the sample explains them all.
 fn without_known_names(message: &str) -> String {
-    match (message.contains("unknown "), message.split_once(", expected ")) {
+    match (message.contains("unknown field"), message.split_once(", expected ")) {
         (true, Some((what, _))) => what.to_owned(),
         _ => message.to_owned(),
     }

@@ -32,6 +32,8 @@ pub struct Health {
 #[derive(Default, Clone)]
 struct State {
     troubles: u32,
+    /// The largest message it takes.
+    size: Option<u64>,
     /// It cannot be used, as far as the last attempt showed.
     is_out: bool,
     /// When the login was refused, the last [`LOGINS_AN_HOUR`] times.
@@ -81,6 +83,11 @@ impl Health {
         }
     }
 
+    /// The largest message it takes, octets, as it said last; `None` if it has not said so.
+    pub fn size(&self) -> Option<u64> {
+        self.state().size
+    }
+
     /// Whether another relay host stands in for it.
     pub fn is_out(&self) -> bool {
         self.state().is_out
@@ -90,6 +97,7 @@ impl Health {
     pub fn opened(&self, seen: &Seen) {
         let mut state = self.state();
         let chain = seen.tls.as_ref().map_or(&[][..], |tls| &tls.chain);
+        state.size = seen.inside.as_ref().and_then(|inside| inside.size);
         state.presented.session(&self.relay, chain, self.dates_count);
         (state.next, state.is_out) = (None, false);
         state.login_refused.clear();

@@ -87,6 +87,11 @@ impl Deliver {
         self.spool.flush();
     }
 
+    /// The largest message that every relay host takes, octets, as far as they have said.
+    pub fn size_limit(&self) -> Option<u64> {
+        self.hosts().iter().filter_map(|host| host.health.size()).min()
+    }
+
     /// How the relay hosts are doing.
     pub fn status(&self) -> Vec<RelayStatus> {
         self.hosts().status()

@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Write};
 
 pub use publish::{Make, bind, publish};
 
-use crate::status::{RelayStatus, State, Status};
+use crate::status::{CertificateStatus, RelayStatus, State, Status};
 
 /// `status` as Prometheus reads it.
 pub fn text(status: &Status) -> String {
@@ -21,6 +21,7 @@ pub fn text(status: &Status) -> String {
     counters(&mut page, status);
     spool(&mut page, status);
     relays(&mut page, &status.relays);
+    certificates(&mut page, &status.certificates);
     page.text
 }
 
@@ -87,6 +88,7 @@ fn counters(page: &mut Page, status: &Status) {
         ("messages_deferred_total", "Attempts after which a message waits on", counts.deferred),
         ("messages_undeliverable_total", "Messages moved to failed/", counts.undeliverable),
         ("messages_not_sealed_total", "Alerts that could not be sealed for a recipient", counts.not_sealed),
+        ("heartbeats_total", "Heartbeats made", counts.heartbeats),
         ("clients_not_taken_total", "Mails answered with 451 and banners with 421", counts.not_taken),
         ("clients_closed_for_room_total", "Silent sessions closed to make room", counts.closed_for_room),
         ("mails_oversize_total", "Mails over the size limit", counts.oversize),
@@ -123,6 +125,15 @@ fn relays(page: &mut Page, relays: &[RelayStatus]) {
     each("relay_certificate_expiry_timestamp_seconds", "When its certificate expires", &|relay| {
         relay.certificate.as_ref()?.expires
     });
+}
+
+fn certificates(page: &mut Page, certificates: &[CertificateStatus]) {
+    let labels = certificates.iter().map(|certificate| {
+        [("recipient", certificate.recipient.as_str()), ("fingerprint", certificate.fingerprint.as_str())]
+    });
+    let labels: Vec<_> = labels.collect();
+    let values = labels.iter().zip(certificates).map(|(labels, certificate)| (&labels[..], certificate.until));
+    page.gauge("certificate_expiry_timestamp_seconds", "When a recipient's certificate expires", values);
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use sealrelay::envelope::Envelope;
 use sealrelay::mail::{Greeting, Mail};
 use sealrelay::seal::{Numbered, Sealer, Signers};
 
+use crate::support::client::send_alert;
 use crate::support::daemon::Setup;
 use crate::support::pki::Authority;
+use crate::support::relay_host::{RelayHost, Script};
 
 const KIB: usize = 1024;
 /// The recipients' numbers.
@@ -97,4 +99,22 @@ fn no_message_is_filled_above_what_the_relay_host_takes() {
     }
     sealer.set_size_ceiling(None);
     assert!(size(&sealer, 0, 0, 24_000) > 60_000);
+}
+
+#[test]
+fn a_relay_hosts_size_is_a_ceiling_for_the_filler() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    let mut script = Script::honest(&identity);
+    // The class of these alerts, 64 KiB, is above it; they themselves are not.
+    script.capabilities = vec!["SIZE 60000".into(), "AUTH PLAIN".into()];
+    relay_host.now(script);
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    // The first one tells of the limit, and may itself have been made without knowing it.
+    send_alert(&daemon.address, "small");
+    relay_host.taken(1);
+    send_alert(&daemon.address, &"a longer line of text\n".repeat(1200));
+    let taken = relay_host.taken(2);
+    let size = taken[1].message.len();
+    assert!((32 * 1024..=60_000).contains(&size), "{size}");
 }
