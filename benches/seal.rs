@@ -20,11 +20,13 @@ use sealrelay::seal::{Numbered, Sealer, Signers};
 use sequoia_openpgp as openpgp;
 
 use openpgp::Cert;
+use openpgp::cert::{CertBuilder, CipherSuite};
 use openpgp::crypto::{KeyPair, SessionKey, Signer as _};
 use openpgp::packet::key::{PublicParts, UnspecifiedRole};
 use openpgp::packet::{Key, PKESK, pkesk::PKESK3};
 use openpgp::parse::Parse;
 use openpgp::policy::StandardPolicy;
+use openpgp::serialize::SerializeInto;
 use openpgp::types::{HashAlgorithm, SymmetricAlgorithm};
 
 /// What is sealed to.
@@ -32,16 +34,15 @@ use openpgp::types::{HashAlgorithm, SymmetricAlgorithm};
 struct Kind {
     nth: usize,
     name: &'static str,
-    /// A file in keys/test.
-    certificate: &'static str,
+    suite: CipherSuite,
     format: &'static str,
 }
 
 const KINDS: [Kind; 4] = [
-    Kind { nth: 0, name: "RSA-4096", certificate: "admin", format: "pgp-mime" },
-    Kind { nth: 1, name: "RSA-4096, inline", certificate: "admin", format: "inline" },
-    Kind { nth: 2, name: "Cv25519", certificate: "alice", format: "pgp-mime" },
-    Kind { nth: 3, name: "Cv25519, inline", certificate: "alice", format: "inline" },
+    Kind { nth: 0, name: "RSA-4096", suite: CipherSuite::RSA4k, format: "pgp-mime" },
+    Kind { nth: 1, name: "RSA-4096, inline", suite: CipherSuite::RSA4k, format: "inline" },
+    Kind { nth: 2, name: "Cv25519", suite: CipherSuite::Cv25519, format: "pgp-mime" },
+    Kind { nth: 3, name: "Cv25519, inline", suite: CipherSuite::Cv25519, format: "inline" },
 ];
 
 impl fmt::Display for Kind {
@@ -49,6 +50,10 @@ impl fmt::Display for Kind {
         f.write_str(self.name)
     }
 }
+
+/// As in the daemon: what is freed is overwritten.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() {
     divan::main();
@@ -106,7 +111,7 @@ impl Bench {
         let certificate = Cert::from_file(config.state.join("signer.pgp")).expect("the key it made");
         let own = certificate.keys().with_policy(&policy, None).for_signing().secret().next().expect("a key");
         let key = |kind: &Kind| {
-            let certificate = Cert::from_file(key_file(kind.certificate)).expect("a certificate");
+            let certificate = Cert::from_file(folder.path().join(format!("{}.asc", kind.nth))).expect("a certificate");
             let keys = certificate.keys().with_policy(&policy, None).for_transport_encryption();
             keys.map(|key| key.key().clone().role_into_unspecified()).next().expect("an encryption key")
         };
@@ -143,8 +148,10 @@ fn mail() -> Mail {
     }
 }
 
-fn key_file(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("keys/test/{name}.asc"))
+/// A fresh certificate: whatever is published is refused.
+fn certificate(suite: CipherSuite) -> Cert {
+    let builder = CertBuilder::general_purpose(Some("<admin@example.org>")).set_cipher_suite(suite);
+    builder.generate().expect("a key").0
 }
 
 /// One recipient for each kind.
@@ -154,11 +161,12 @@ fn configuration(folder: &Path) -> Config {
         [[relay]]\nhost = \"localhost\"\nport = 587\n"
         .to_owned();
     fs::create_dir(folder.join("state")).expect("made");
-    for Kind { nth, certificate, format, .. } in KINDS {
-        let copy = folder.join(format!("{nth}.asc"));
-        fs::copy(key_file(certificate), &copy).expect("copied");
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("private");
-        let fingerprint = Cert::from_file(&copy).expect("a certificate").fingerprint();
+    for Kind { nth, suite, format, .. } in KINDS {
+        let certificate = certificate(suite);
+        let fingerprint = certificate.fingerprint();
+        let file = folder.join(format!("{nth}.asc"));
+        fs::write(&file, certificate.armored().to_vec().expect("armored")).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("private");
         text.push_str(&format!(
             "[[recipient]]\naddress = \"r{nth}@example.org\"\ncertificate = \"{nth}.asc\"\nfingerprint = \"{fingerprint:X}\"\n\
              format = \"{format}\"\ndefault = true\n"

@@ -284,7 +284,7 @@ impl Running {
         if self.pipeline.signer_is_new() {
             maillog::signer_made(&self.pipeline.signer());
         }
-        self.warnings_on(config).iter().for_each(|text| maillog::advice(text));
+        advice(config).iter().chain(&self.pipeline.warnings()).for_each(|text| maillog::advice(text));
     }
 
     /// The configuration in force, on one line.
@@ -307,14 +307,6 @@ impl Running {
             self.spool.totals().queued,
             self.pipeline.signer(),
         )
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.warnings_on(&self.config())
-    }
-
-    fn warnings_on(&self, config: &Config) -> Vec<String> {
-        [advice(config), self.pipeline.warnings()].concat()
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {
@@ -381,8 +373,9 @@ impl Running {
             signer: self.pipeline.signer(),
             certificates: self.pipeline.certificates(),
             warnings: Vec::new(),
+            advice: advice(&self.config()),
         };
-        status.judge(&self.counters, self.warnings(), !self.pipeline.can_seal());
+        status.judge(&self.counters, self.pipeline.warnings(), !self.pipeline.can_seal());
         status
     }
 }

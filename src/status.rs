@@ -222,6 +222,9 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     /// What an operator should know, each with what to do.
     pub warnings: Vec<String>,
+    /// What an operator has chosen and could choose better; no reason for an alarm.
+    #[serde(default)]
+    pub advice: Vec<String>,
 }
 
 impl Status {

@@ -54,6 +54,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         signer: String::new(),
         certificates: Vec::new(),
         warnings,
+        advice: Vec::new(),
     }
 }
 
@@ -91,6 +92,7 @@ fn show(status: &Status) {
         say(format!("  signer     {}", status.signer));
     }
     status.warnings.iter().for_each(|warning| say(format!("  ! {warning}")));
+    status.advice.iter().for_each(|advice| say(format!("  - {advice}")));
 }
 
 fn show_certificate(certificate: &Certificate) {

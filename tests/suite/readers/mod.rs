@@ -6,7 +6,6 @@ mod desk;
 mod structures;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -18,6 +17,7 @@ use openpgp::packet::{PKESK, SEIP};
 use openpgp::parse::Parse;
 use openpgp::policy::StandardPolicy;
 use openpgp::serialize::SerializeInto;
+use openpgp::types::Features;
 use openpgp::{Cert, Packet, PacketPile, Profile};
 
 use crate::captures::{Pacing, captures, replay};
@@ -175,9 +175,14 @@ fn no_reader_takes_the_signature_for_that_of_another_relay() {
     }
 }
 
-/// `keys/test` has the secret half of this RSA-4096 certificate, as gpg made it.
-fn made_by_gpg() -> Cert {
-    Cert::from_file(Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/test/admin-secret.asc")).expect("the test key")
+/// An RSA-4096 certificate of the kind that gpg 2.2 makes: it announces SEIPD version 1 only.
+fn as_gpg_makes_it() -> Cert {
+    CertBuilder::general_purpose(Some("<admin@example.org>"))
+        .set_cipher_suite(CipherSuite::RSA4k)
+        .set_features(Features::empty().set_seipdv1())
+        .and_then(CertBuilder::generate)
+        .expect("a key")
+        .0
 }
 
 /// The key ids of a certificate's encryption subkeys.
@@ -195,7 +200,7 @@ fn a_message_is_a_session_key_for_each_right_subkey_one_literal_one_signature_an
     let (relay_host, authority, _) = RelayHost::honest();
     let mut setup = setup(&relay_host, &authority.pem);
     // Both recipients have two certificates: one as gpg makes it, one as Sequoia does.
-    let rsa = made_by_gpg();
+    let rsa = as_gpg_makes_it();
     for (address, certificate) in setup.recipients.clone() {
         let both = [&certificate, &rsa].map(|certificate| certificate.armored().to_vec().expect("armored")).concat();
         setup.write(&format!("{address}.asc"), &both);
