@@ -4,7 +4,7 @@
 //! client is taken; a doubtful setting stops the start. At SIGTERM no client is taken any more, replies under way are
 //! finished, deliveries end cleanly within [`DRAIN`], and nothing is lost if they do not.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::deliver::Deliver;
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::pipeline::Pipeline;
+use crate::queue;
 use crate::seal::{Sealer, Signer, SignerError, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
@@ -149,7 +150,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let spool = Arc::clone(&running.spool);
-    let answer: control::Answer = Arc::new(move |request| running.answer(request, &listening));
+    let answer: control::Answer = Arc::new(move |request, out| running.answer(request, &listening, out));
     let control = tokio::spawn(control::serve(control, answer, shutdown));
     let name = loop {
         tokio::select! {
@@ -189,7 +190,7 @@ impl Running {
         let tls = Tls::new(TrustStore::load(&config.relays[0].trust)?);
         let signer = Signer::open(&config.state, &config.sender.address)?;
         let sealer = Sealer::open(config, signer, SystemTime::now())?;
-        let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
+        let spool = Arc::new(Spool::open(config, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
         Ok(Self {
             pipeline: Arc::new(Pipeline::new(config, sealer, Arc::clone(&spool), Arc::clone(&counters))),
@@ -225,27 +226,17 @@ impl Running {
         self.advice.iter().chain(&self.pipeline.warnings()).for_each(|text| maillog::advice(text));
     }
 
-    fn answer(&self, request: Request, listening: &[String]) -> serde_json::Value {
+    fn answer(&self, request: Request, listening: &[String], out: &mut dyn Write) -> io::Result<()> {
         match request {
-            Request::Status => serde_json::json!(self.status(listening)),
-            Request::List => serde_json::json!(self.list()),
-            Request::Flush => {
-                self.deliver.flush();
-                serde_json::json!({ "flushed": self.spool.totals().queued })
+            Request::Status => Ok(serde_json::to_writer(out, &self.status(listening))?),
+            Request::Queue(request) => {
+                if let queue::Request::Flush { id } = &request {
+                    self.deliver.flush(id.as_ref());
+                }
+                let trouble = self.deliver.status().trouble.unwrap_or_default();
+                queue::answer(&self.spool, &request, &trouble, out)
             }
         }
-    }
-
-    /// The spool, with the relay host's trouble as the reason of what was not tried yet.
-    fn list(&self) -> Vec<crate::spool::Listed> {
-        let trouble = self.deliver.status().trouble.unwrap_or_default();
-        let mut list = self.spool.list();
-        for listed in &mut list {
-            if listed.delay_reason.is_empty() && listed.queue_name == "queue" {
-                listed.delay_reason.clone_from(&trouble);
-            }
-        }
-        list
     }
 
     fn status(&self, listening: &[String]) -> Status {
@@ -264,7 +255,7 @@ impl Running {
             warnings: Vec::new(),
         };
         let other = [self.advice.clone(), self.pipeline.warnings()].concat();
-        status.judge(&self.counters, other, !self.pipeline.can_seal());
+        status.judge(&self.counters, other, !self.pipeline.can_take());
         status
     }
 }

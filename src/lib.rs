@@ -57,6 +57,9 @@ pub mod maillog;
 /// What the daemon counts and how it is.
 pub mod status;
 
+/// What `sealrelay queue` asks, answered by whoever holds the spool.
+pub mod queue;
+
 /// The local socket `status` and `queue` ask through.
 pub mod control;
 

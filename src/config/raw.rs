@@ -131,6 +131,8 @@ pub enum RawTls {
 pub struct RawSpool {
     pub directory: Option<String>,
     pub lifetime: Option<Text>,
+    pub quota: Option<OneOrMore>,
+    pub reserve: Option<OneOrMore>,
 }
 
 /// `[state]`

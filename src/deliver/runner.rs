@@ -103,10 +103,13 @@ impl Deliver {
         self.tidy().await;
     }
 
-    /// Tries everything at once.
-    pub fn flush(&self) {
+    /// Tries everything at once, or one entry.
+    pub fn flush(&self, id: Option<&QueueId>) {
         self.health.forget();
-        self.spool.flush();
+        match id {
+            Some(id) => _ = self.spool.flush_one(id),
+            None => self.spool.flush(),
+        }
     }
 
     /// How the relay host is doing.
@@ -276,7 +279,7 @@ impl Deliver {
         }
         let refused_for = attempts.refused_since.map_or(0, |since| seconds(now).saturating_sub(since));
         let refused = trouble.meaning() == Meaning::Impossible || refused_for >= FINAL_AFTER.as_secs();
-        let expired = now.duration_since(header.arrival).is_ok_and(|age| age > self.lifetime);
+        let expired = now.duration_since(waiting.offered_since()).is_ok_and(|age| age > self.lifetime);
         if refused || expired {
             let status = if refused { "undeliverable" } else { "expired" };
             self.fail(id, header, attempts, &trouble.dsn(), status).await;
@@ -336,7 +339,7 @@ impl Deliver {
             count: waiting.attempts.count.saturating_add(1),
             next: backoff::seconds_at(SystemTime::now(), delay),
             last_reply: why.chars().take(1000).collect(),
-            refused_since: None,
+            ..Attempts::default()
         }
     }
 

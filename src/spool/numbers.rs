@@ -40,6 +40,10 @@ struct Count {
     highest: u64,
     /// Numbers up to `highest` that no durable entry carries, as far as is known: given back, or not stored yet.
     unused: BTreeSet<u64>,
+    /// Numbers whose entries an operator removed: they will never come. Runs, by their first number, with their last:
+    /// a purge removes many in a row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    removed: BTreeMap<u64, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,8 +115,24 @@ impl Numbers {
         if self.known().is_recorded(recipient, number) {
             return Ok(());
         }
-        let recipients = self.known().recipients.clone();
-        let record = Record { epoch: self.epoch.clone(), recipients };
+        self.write(&mut slots)
+    }
+
+    /// An operator removes the entries that carry these numbers, `(epoch, recipient, number)`. Must return `Ok` before
+    /// they go, so that whoever misses one later is told why.
+    ///
+    /// # Errors
+    /// The record cannot be written; then the entries must stay.
+    pub fn record_removed<'a>(&self, gone: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<()> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, recipient, number) in gone.filter(|(epoch, ..)| *epoch == self.epoch) {
+            self.known().recipients.entry(recipient.to_owned()).or_default().removed(number);
+        }
+        self.write(&mut slots)
+    }
+
+    fn write(&self, slots: &mut Slots) -> io::Result<()> {
+        let record = Record { epoch: self.epoch.clone(), recipients: self.known().recipients.clone() };
         slots.write(&serde_json::to_vec(&record)?)?;
         self.known().recorded = record.recipients;
         Ok(())
@@ -137,6 +157,25 @@ impl Count {
             self.highest = number;
         }
         self.unused.remove(&number);
+        // It was to be removed, and a crash came first: it will come after all.
+        let run = self.removed.range(..=number).next_back().map(|(first, last)| (*first, *last));
+        if let Some((first, last)) = run.filter(|(_, last)| number <= *last) {
+            self.removed.remove(&first);
+            self.removed.extend((first < number).then(|| (first, number - 1)));
+            self.removed.extend((number < last).then(|| (number + 1, last)));
+        }
+    }
+
+    /// The entry that carries `number` goes without having been sent.
+    fn removed(&mut self, number: u64) {
+        let before = self.removed.range(..=number).next_back().map(|(first, last)| (*first, *last));
+        let first = match before {
+            Some((_, last)) if number <= last => return,
+            Some((first, last)) if last + 1 == number => first,
+            _ => number,
+        };
+        let last = self.removed.remove(&(number + 1)).unwrap_or(number);
+        self.removed.insert(first, last);
     }
 }
 
@@ -186,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let epoch = open(folder.path(), &[]).epoch().to_owned();
         let numbers = open(folder.path(), &[(&epoch, "a@b", 2), (&epoch, "a@b", 5), ("other", "a@b", 9)]);
-        assert_eq!(count(&numbers, "a@b"), Count { highest: 5, unused: [1, 3, 4].into() });
+        assert_eq!(count(&numbers, "a@b"), Count { highest: 5, unused: [1, 3, 4].into(), removed: [].into() });
     }
 
     #[test]
@@ -201,7 +240,7 @@ mod tests {
         assert_eq!(count(&open(folder.path(), &[(&epoch, "a@b", 2)]), "a@b").unused, [1].into());
         slow.stored();
         numbers.record_before_leaving(&epoch, "a@b", 1).expect("recorded");
-        assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, unused: [].into() });
+        assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, ..Count::default() });
     }
 
     #[test]
@@ -211,5 +250,19 @@ mod tests {
         drop(numbers.take("a@b"));
         assert_eq!(numbers.take("a@b").value(), 2);
         assert!(count(&numbers, "a@b").unused.contains(&1));
+    }
+
+    #[test]
+    fn numbers_of_removed_entries_are_kept_as_runs_and_one_that_is_still_there_is_not_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        (0..9).for_each(|_| numbers.take("a@b").stored());
+        let gone = [7, 3, 2, 4, 8, 3].map(|number| (epoch.as_str(), "a@b", number));
+        numbers.record_removed(gone.into_iter().chain([("other", "a@b", 9)])).expect("recorded");
+        assert_eq!(count(&open(folder.path(), &[]), "a@b").removed, [(2, 4), (7, 8)].into());
+        let again = open(folder.path(), &[(&epoch, "a@b", 3), (&epoch, "a@b", 8)]);
+        assert_eq!(count(&again, "a@b").removed, [(2, 2), (4, 4), (7, 7)].into());
+        assert_eq!(again.take("a@b").value(), 10);
     }
 }

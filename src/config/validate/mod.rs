@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawSender};
-use super::{Config, ConfigError, Level, Listen, Relay, Sender};
+use super::{Config, ConfigError, Level, Listen, Portion, Relay, Sender};
 use crate::envelope::{Address, AddressError};
 
 /// Turns raw sections into validated ones; knows the file for messages and for relative paths.
@@ -40,6 +40,8 @@ impl<'a> Validator<'a> {
             relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
+            quota: self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1)?,
+            reserve: self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0)?,
             state: self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?,
             control,
             level: raw.log.level.map_or(Level::Info, Level::from),
@@ -192,6 +194,33 @@ impl<'a> Validator<'a> {
             Some(size) => self.within(key, size, bounds),
             None => Err(self.wrong(key, format!("{text:?} is no size"), "Write it with its unit: 64KiB, 16MiB.")),
         }
+    }
+
+    /// A part of the file system: a size, a share in percent, or both, each `least` or more; what is less counts.
+    fn portion(
+        &self,
+        key: &str,
+        raw: Option<OneOrMore>,
+        default: [&str; 2],
+        least: usize,
+    ) -> Result<Portion, ConfigError> {
+        let texts = raw.map_or_else(|| default.map(str::to_owned).to_vec(), OneOrMore::into_vec);
+        let mut portion = Portion::WHOLE;
+        for text in texts {
+            match text.strip_suffix('%').map(str::trim) {
+                Some(percent) => {
+                    let hint = "Write a share of the file system as a whole number of percent: 80%.";
+                    let percent: Result<usize, _> = percent.parse();
+                    let percent = percent.map_err(|_| self.wrong(key, format!("{text:?} is no share"), hint))?;
+                    portion.percent = portion.percent.min(self.within(key, percent, least..=100)? as u64);
+                }
+                None => {
+                    let size = self.size(key, Some(text), "", least * MIB..=1024 * 1024 * MIB)?;
+                    portion.octets = portion.octets.min(size as u64);
+                }
+            }
+        }
+        Ok(portion)
     }
 
     fn within(&self, key: &str, value: usize, bounds: std::ops::RangeInclusive<usize>) -> Result<usize, ConfigError> {

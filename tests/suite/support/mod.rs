@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod daemon;
+pub mod disk;
 pub mod pki;
 pub mod reader;
 pub mod relay_host;
