@@ -64,8 +64,8 @@ pub struct Gauge {
     reserve: Portion,
     file_system: Mutex<Option<(Instant, FileSystem)>>,
     room: AtomicU8,
-    /// When a change was logged last.
-    said: Mutex<Option<Instant>>,
+    /// When each of the three was logged last.
+    said: Mutex<[Option<Instant>; 3]>,
 }
 
 /// What the file system says.
@@ -140,10 +140,10 @@ impl Gauge {
 
     fn say(&self, room: Room, usage: &Usage) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_some_and(|at| at.elapsed() < SAY_EVERY) {
+        if said[room as usize].is_some_and(|at| at.elapsed() < SAY_EVERY) {
             return;
         }
-        *said = Some(Instant::now());
+        said[room as usize] = Some(Instant::now());
         match room {
             Room::Enough => maillog::room_again(),
             Room::Scarce => maillog::room_is_scarce(&usage.to_string()),

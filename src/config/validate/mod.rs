@@ -209,10 +209,10 @@ impl<'a> Validator<'a> {
         for text in texts {
             match text.strip_suffix('%').map(str::trim) {
                 Some(percent) => {
-                    let hint = "Write a share of the file system as a whole number of percent: 80%.";
-                    let percent: Result<usize, _> = percent.parse();
-                    let percent = percent.map_err(|_| self.wrong(key, format!("{text:?} is no share"), hint))?;
-                    portion.percent = portion.percent.min(self.within(key, percent, least..=100)? as u64);
+                    let hint = "Write a share of the file system as a whole number of percent, at most 100%.";
+                    let percent: Option<u64> = percent.parse().ok().filter(|share| (least as u64..=100).contains(share));
+                    let percent = percent.ok_or_else(|| self.wrong(key, format!("{text:?} is no share"), hint))?;
+                    portion.percent = portion.percent.min(percent);
                 }
                 None => {
                     let size = self.size(key, Some(text), "", least * MIB..=1024 * 1024 * MIB)?;

@@ -157,7 +157,8 @@ impl Setup {
         self.start_by(command)
     }
 
-    fn start_by(&self, mut command: Command) -> Daemon<'_> {
+    /// Starts the daemon by a command that becomes it.
+    pub fn start_by(&self, mut command: Command) -> Daemon<'_> {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
         let mut daemon = Daemon { child, setup: self, address: String::new() };
