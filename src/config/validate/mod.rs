@@ -210,7 +210,8 @@ impl<'a> Validator<'a> {
             match text.strip_suffix('%').map(str::trim) {
                 Some(percent) => {
                     let hint = "Write a share of the file system as a whole number of percent, at most 100%.";
-                    let percent: Option<u64> = percent.parse().ok().filter(|share| (least as u64..=100).contains(share));
+                    let percent: Option<u64> =
+                        percent.parse().ok().filter(|share| (least as u64..=100).contains(share));
                     let percent = percent.ok_or_else(|| self.wrong(key, format!("{text:?} is no share"), hint))?;
                     portion.percent = portion.percent.min(percent);
                 }

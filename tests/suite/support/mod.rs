@@ -4,6 +4,7 @@
 pub mod client;
 pub mod daemon;
 pub mod disk;
+pub mod faults;
 pub mod pki;
 pub mod reader;
 pub mod relay_host;
