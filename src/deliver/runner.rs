@@ -256,7 +256,9 @@ impl Deliver {
 
     fn unreadable(&self, id: &QueueId, waiting: &Waiting, error: &EntryError) {
         if let EntryError::Unreadable(error) = error {
-            let attempts = self.again(waiting, backoff::AFTER_SETTING, &format!("its file cannot be read: {error}"));
+            // No descriptor left, perhaps, and soon one: a bad sector is not asked more often than any message.
+            let delay = backoff::delay(waiting.attempts.count.saturating_add(1));
+            let attempts = self.again(waiting, delay, &format!("its file cannot be read: {error}"));
             maillog::not_moved(id, &attempts.last_reply);
             self.spool.defer(id, attempts);
         }

@@ -21,7 +21,7 @@ use crate::support::relay_host::{RelayHost, Script};
 use crate::support::{have, met};
 
 /// Calls that are walked for each fault, in CI.
-const SAMPLE: usize = 4;
+const SAMPLE: usize = 3;
 const FAULTS: [Fault; 5] =
     [Fault::Errno("EIO", 5), Fault::Errno("ENOSPC", 28), Fault::Errno("EDQUOT", 122), Fault::Kill, Fault::PowerCut];
 /// Long enough for what is due at once.
