@@ -85,21 +85,25 @@ pub fn clear_fragments(incoming: &Directory) -> io::Result<()> {
 
 /// The index of what waits, and the numbers its entries carry. Damaged entries go to `damaged`.
 pub fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<Found> {
-    let (mut ids, mut hints) = sorted_out(queue)?;
+    let (mut ids, hints) = sorted_out(queue)?;
     // Oldest first: near each other on the disk, and the numbers nearly in order.
     ids.sort_unstable();
     let mut found = Found::default();
     let mut to_set_aside = Vec::new();
-    read_headers(queue, &ids, |id, header| match header {
-        Ok(header) => {
-            let attempts = if hints.remove(&id) { read_attempts(queue, &id) } else { Attempts::default() };
+    let read = |id: &QueueId| {
+        let header = read_header(queue, id)?;
+        Ok((header, if hints.contains(id) { read_attempts(queue, id) } else { Attempts::default() }))
+    };
+    let mut to_keep = BTreeSet::new();
+    read_all(&ids, read, |id, entry| match entry {
+        Ok((header, attempts)) => {
             found.carry(&header);
             found.index.add(id, &header, attempts);
         }
         // One bad sector must not stop all alerts: it stays where it is, and `status` says so.
         Err(EntryError::Unreadable(error)) => {
             maillog::unreadable(id.as_str(), &error.to_string());
-            hints.remove(&id);
+            to_keep.insert(id);
             found.unreadable += 1;
         }
         Err(error) => to_set_aside.push((id, error)),
@@ -108,15 +112,15 @@ pub fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<Found> {
         maillog::damaged(id.as_str(), &error.to_string());
         if let Err(error) = shift(queue, damaged, id) {
             maillog::unreadable(id.as_str(), &error.to_string());
+            to_keep.insert(id.clone());
             found.unreadable += 1;
         }
-        hints.remove(id);
     }
     if !to_set_aside.is_empty() {
         damaged.sync()?;
         queue.sync()?;
     }
-    clear_hints(queue, &hints);
+    clear_hints(queue, hints.iter().filter(|id| found.index.get(id).is_none() && !to_keep.contains(id)));
     Ok(found)
 }
 
@@ -131,16 +135,17 @@ impl Found {
     /// What lies elsewhere carries numbers too.
     pub fn carry_all(&mut self, directory: &Directory) -> io::Result<()> {
         let (ids, hints) = sorted_out(directory)?;
-        read_headers(directory, &ids, |_, header| header.iter().for_each(|header| self.carry(header)));
+        let read = |id: &QueueId| read_header(directory, id);
+        read_all(&ids, read, |_, header| header.iter().for_each(|header| self.carry(header)));
         let entries: BTreeSet<QueueId> = ids.into_iter().collect();
-        clear_hints(directory, &hints.difference(&entries).cloned().collect());
+        clear_hints(directory, hints.difference(&entries));
         Ok(())
     }
 }
 
-/// State files whose entry is gone.
-fn clear_hints(directory: &Directory, hints: &BTreeSet<QueueId>) {
-    for name in hints.iter().flat_map(|id| [format!("{id}.state"), format!("{id}.state.new")]) {
+/// Removes state files whose entry is gone.
+fn clear_hints<'a>(directory: &Directory, hints: impl Iterator<Item = &'a QueueId>) {
+    for name in hints.flat_map(|id| [format!("{id}.state"), format!("{id}.state.new")]) {
         let _ = fs::remove_file(directory.file(&name));
     }
 }
@@ -175,23 +180,28 @@ fn sorted_out(directory: &Directory) -> io::Result<(Vec<QueueId>, BTreeSet<Queue
     Ok((ids, hints))
 }
 
-/// Reads the header lines of `ids`, several at a time, and hands each to `take` on this thread.
-fn read_headers(directory: &Directory, ids: &[QueueId], mut take: impl FnMut(QueueId, Result<Header, EntryError>)) {
+/// Has `read` read each of `ids`, several at a time, and hands what it says to `take` on this thread.
+fn read_all<T: Send>(
+    ids: &[QueueId],
+    read: impl Fn(&QueueId) -> Result<T, EntryError> + Sync,
+    mut take: impl FnMut(QueueId, Result<T, EntryError>),
+) {
     let (sender, receiver) = sync_channel(ON_THE_WAY);
+    let read = &read;
     std::thread::scope(|scope| {
         for first in 0..READERS.min(ids.len()) {
             let sender = sender.clone();
             // Every fourth: so all read the same part of the disk, and the order is nearly kept.
             scope.spawn(move || {
                 for id in ids.iter().skip(first).step_by(READERS) {
-                    if sender.send((id.clone(), read_header(directory, id))).is_err() {
+                    if sender.send((id.clone(), read(id))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        receiver.into_iter().for_each(|(id, header)| take(id, header));
+        receiver.into_iter().for_each(|(id, entry)| take(id, entry));
     });
 }
 

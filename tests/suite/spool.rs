@@ -276,9 +276,9 @@ fn a_long_queue_starts_at_once_and_stays_small_in_memory() {
     let daemon = setup.start();
     daemon.flush();
     relay_host.taken(1);
-    let first = began.elapsed();
+    let (first, processor) = (began.elapsed(), processor_time(&daemon));
     eprintln!(
-        "{count} entries: start {started:.2?}, the first delivery after {first:.2?}; memory {idle} KiB, at most {most} KiB, \
+        "{count} entries: start {started:.2?}, the first delivery after {first:.2?} ({processor:.2?} of processor); memory {idle} KiB, at most {most} KiB, \
          {most_listing} KiB with a listing, {most_deferred} KiB with a last reply each"
     );
     // The figures aimed at are for the release build; this one is several times slower, and shares the machine.
@@ -288,6 +288,15 @@ fn a_long_queue_starts_at_once_and_stays_small_in_memory() {
 
 fn is_trial() -> bool {
     std::env::var_os("TRIAL_PROGRAM").is_some()
+}
+
+/// What the daemon has computed so far, on all cores together.
+fn processor_time(daemon: &Daemon<'_>) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.id())).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split(' ').collect();
+    // utime and stime, in hundredths of a second on every Linux.
+    let ticks: u64 = [12, 13].iter().map(|nth| fields[*nth].parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Resident memory now and at its highest, KiB.
