@@ -10,7 +10,9 @@
 //! finds a planted fault: with syncs that do nothing, a power cut loses what was acknowledged, and the check must say so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,12 @@ const FAULTS: [Fault; 5] =
 const WALKERS: usize = 4;
 /// Long enough for what is due at once.
 const A_MOMENT: Duration = Duration::from_secs(10);
+
+// What an operator asks, as `sealrelay queue` does.
+const FLUSH: &str = "\"do\":\"flush\",\"id\":null";
+const HOLD: &str = "\"do\":\"hold\",\"which\":\"all\"";
+const RELEASE: &str = "\"do\":\"release\",\"which\":\"all\"";
+const RETRY: &str = "\"do\":\"retry\",\"which\":\"all\"";
 
 /// A daemon's life: alerts, what the relay host says to them, what the operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +212,7 @@ impl Trial {
             self.operate(&daemon);
         }
         self.relay_host.now(self.honest.clone());
-        self.ask(&daemon, &["queue", "flush"]);
+        self.ask(FLUSH);
         self.wait(&daemon, |status| status["spool"]["queued"] == 0 && status["counts"]["sent"].as_u64() >= Some(1));
         // The removals are synced within a second.
         std::thread::sleep(Duration::from_millis(700));
@@ -213,23 +221,25 @@ impl Trial {
     }
 
     fn operate(&self, daemon: &Daemon<'_>) {
-        self.ask(daemon, &["queue", "hold", "ALL"]);
-        self.ask(daemon, &["queue", "release", "ALL"]);
+        self.ask(HOLD);
+        self.ask(RELEASE);
         // Larger than what the relay host says it takes: refused for good.
         let mut small = self.honest.clone();
         small.capabilities = vec!["SIZE 1000".into(), "AUTH PLAIN LOGIN".into()];
         self.relay_host.now(small);
-        self.ask(daemon, &["queue", "flush"]);
+        self.ask(FLUSH);
         self.wait(daemon, |status| status["spool"]["failed"] == 4);
         self.relay_host.now(self.honest.clone());
-        self.ask(daemon, &["queue", "retry", "ALL"]);
+        self.ask(RETRY);
     }
 
-    /// Asks the daemon. A command that finds none would take hold of the spool itself.
-    fn ask(&self, daemon: &Daemon<'_>, arguments: &[&str]) {
-        if daemon.try_status().is_some() {
-            let _ = self.setup.command(arguments).stdin(Stdio::null()).output();
-        }
+    /// Asks the daemon, and nobody but it: a `queue` command that finds it dead takes hold of the spool itself.
+    fn ask(&self, what: &str) {
+        let mut answer = String::new();
+        let _ = UnixStream::connect(self.setup.path("control.sock")).and_then(|mut daemon| {
+            daemon.write_all(format!("{{\"command\":\"queue\",{what}}}\n").as_bytes())?;
+            daemon.read_to_string(&mut answer)
+        });
     }
 
     /// Until `what` holds, the daemon is dead, or a moment is over.
@@ -252,9 +262,7 @@ impl Trial {
         let Some(daemon) = self.setup.try_start_by(self.setup.command(&["run"])) else {
             return Some(format!("it does not start again:\n{}", self.end_of_log()));
         };
-        for what in [&["queue", "retry", "ALL"][..], &["queue", "release", "ALL"], &["queue", "flush"]] {
-            self.ask(&daemon, what);
-        }
+        [RETRY, RELEASE, FLUSH].iter().for_each(|what| self.ask(what));
         let wanted: Vec<(&str, &str)> = self
             .acknowledged
             .iter()
