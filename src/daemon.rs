@@ -4,7 +4,7 @@
 //! client is taken; a doubtful setting stops the start. At SIGTERM no client is taken any more, replies under way are
 //! finished, deliveries end cleanly within [`DRAIN`], and nothing is lost if they do not.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::metrics;
 use crate::pipeline::{Pipeline, SizeLimit};
+use crate::queue;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
@@ -167,9 +168,9 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
     let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
-    let answer: control::Answer = Arc::new(move |request| match request {
-        Request::Heartbeat => serde_json::json!(own.beat_now()),
-        _ => asked.answer(request, &listening),
+    let answer: control::Answer = Arc::new(move |request, out| match request {
+        Request::Heartbeat => Ok(serde_json::to_writer(out, &own.beat_now())?),
+        _ => asked.answer(request, &listening, out),
     });
     let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
     let watched = Arc::clone(&running);
@@ -225,7 +226,7 @@ impl Running {
         make_private(&config.state).map_err(state)?;
         make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
         let (tls, sealer) = prepare(config)?;
-        let spool = Arc::new(Spool::open(&config.spool, &config.state, LOCK_PATIENCE)?);
+        let spool = Arc::new(Spool::open(config, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
         let deliver = Arc::new(Deliver::new(config, tls, Arc::clone(&spool), Arc::clone(&counters)));
         let asked = Arc::clone(&deliver);
@@ -318,35 +319,28 @@ impl Running {
         Arc::new(Heart::open(&config.state, Arc::clone(&self.pipeline), Arc::clone(&self.spool), Box::new(watch)))
     }
 
-    fn answer(&self, request: Request, listening: &[String]) -> serde_json::Value {
+    fn answer(&self, request: Request, listening: &[String], out: &mut dyn Write) -> io::Result<()> {
         match request {
-            Request::Heartbeat => serde_json::Value::Null,
-            Request::Status => serde_json::json!(self.status(listening)),
-            Request::List => serde_json::json!(self.list()),
-            Request::Flush => {
-                self.deliver.flush();
-                serde_json::json!({ "flushed": self.spool.totals().queued })
-            }
-            Request::Recent => serde_json::json!(self.deliver.recent()),
-            Request::Reload => serde_json::json!(match self.reload() {
-                Ok(()) => Reloaded::Yes { in_force: self.in_force() },
-                Err(error) => {
-                    Reloaded::No { what: error.to_string(), hint: error.hint(), exit_code: error.exit_code() }
+            // The heart itself answers this one.
+            Request::Heartbeat => Ok(()),
+            Request::Status => Ok(serde_json::to_writer(out, &self.status(listening))?),
+            Request::Queue(request) => {
+                if let queue::Request::Flush { id } = &request {
+                    self.deliver.flush(id.as_ref());
                 }
-            }),
+                let trouble = self.deliver.status().into_iter().find_map(|relay| relay.trouble).unwrap_or_default();
+                queue::answer(&self.spool, &request, &trouble, out)
+            }
+            Request::Recent => Ok(serde_json::to_writer(out, &self.deliver.recent())?),
+            Request::Reload => Ok(serde_json::to_writer(out, &self.reloaded())?),
         }
     }
 
-    /// The spool, with the relay host's trouble as the reason of what was not tried yet.
-    fn list(&self) -> Vec<crate::spool::Listed> {
-        let trouble = self.deliver.status().into_iter().find_map(|relay| relay.trouble).unwrap_or_default();
-        let mut list = self.spool.list();
-        for listed in &mut list {
-            if listed.delay_reason.is_empty() && listed.queue_name == "queue" {
-                listed.delay_reason.clone_from(&trouble);
-            }
+    fn reloaded(&self) -> Reloaded {
+        match self.reload() {
+            Ok(()) => Reloaded::Yes { in_force: self.in_force() },
+            Err(error) => Reloaded::No { what: error.to_string(), hint: error.hint(), exit_code: error.exit_code() },
         }
-        list
     }
 
     /// How it is, on one line, after the disk has answered.
@@ -375,7 +369,7 @@ impl Running {
             warnings: Vec::new(),
             advice: advice(&self.config()),
         };
-        status.judge(&self.counters, self.pipeline.warnings(), !self.pipeline.can_seal());
+        status.judge(&self.counters, self.pipeline.warnings(), !self.pipeline.can_take());
         status
     }
 }
@@ -410,6 +404,8 @@ fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), St
     let changed = [
         ("[listen]", before.listen != after.listen),
         ("spool.directory", before.spool != after.spool),
+        ("spool.quota", before.quota != after.quota),
+        ("spool.reserve", before.reserve != after.reserve),
         ("state.directory", before.state != after.state),
         ("control.socket", before.control != after.control),
         ("[log]", before.log != after.log),

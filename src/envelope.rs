@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// A configured mailbox, `local@domain`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address(lettre::Address);
@@ -146,42 +148,66 @@ pub fn hex(octets: &[u8]) -> String {
 }
 
 /// The name of a spool entry: 19 characters of `0-9A-F`, the arrival time in microseconds first, so names sort by age.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct QueueId(String);
+///
+/// Kept in place, not on the heap: a hundred thousand waiting entries have two each in memory.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct QueueId([u8; 19]);
+
+/// A text that is no queue id.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a queue id: 19 characters of 0-9 and A-F")]
+pub struct NoQueueId;
 
 impl QueueId {
     /// A new name for an entry that arrived at `arrival`.
     pub fn new(arrival: SystemTime) -> Self {
         let micros = arrival.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_micros());
         let [a, b, c] = random();
-        Self(format!("{:013X}{a:02X}{b:02X}{c:02X}", micros & 0xF_FFFF_FFFF_FFFF))
+        let text = format!("{:013X}{a:02X}{b:02X}{c:02X}", micros & 0xF_FFFF_FFFF_FFFF);
+        text.parse().expect("13 and 6 hexadecimal digits")
     }
 
     /// As it stands in a file name and in every log line about the entry.
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).expect("hexadecimal digits are UTF-8")
     }
 }
 
 impl FromStr for QueueId {
-    type Err = ();
+    type Err = NoQueueId;
 
     /// Takes only what [`QueueId::new`] could have made, so a foreign file name is never one.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let fits = text.len() == 19 && text.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
-        if fits { Ok(Self(text.to_owned())) } else { Err(()) }
+    fn from_str(text: &str) -> Result<Self, NoQueueId> {
+        let octets: [u8; 19] = text.as_bytes().try_into().map_err(|_| NoQueueId)?;
+        let fits = octets.iter().all(|octet| octet.is_ascii_digit() || (b'A'..=b'F').contains(octet));
+        if fits { Ok(Self(octets)) } else { Err(NoQueueId) }
+    }
+}
+
+impl TryFrom<String> for QueueId {
+    type Error = NoQueueId;
+
+    fn try_from(text: String) -> Result<Self, NoQueueId> {
+        text.parse()
+    }
+}
+
+impl From<QueueId> for String {
+    fn from(id: QueueId) -> Self {
+        id.to_string()
     }
 }
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -74,6 +74,8 @@ pub mod heartbeat;
 
 /// The numbers of `status` for Prometheus.
 pub mod metrics;
+/// What `sealrelay queue` asks, answered by whoever holds the spool.
+pub mod queue;
 
 /// The local socket `status` and `queue` ask through.
 pub mod control;

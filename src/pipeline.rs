@@ -140,9 +140,14 @@ impl Pipeline {
     }
 
     /// Whether an alert for the default recipients could be sealed now.
-    pub fn can_seal(&self) -> bool {
+    fn can_seal(&self) -> bool {
         let sealing = self.sealing();
         route::defaults(&sealing.recipients).into_iter().any(|nth| sealing.sealer.can_seal_to(nth).is_ok())
+    }
+
+    /// Whether a mail can be taken now: there is room for it, and it could be sealed.
+    pub fn can_take(&self) -> bool {
+        self.spool.has_room() && self.can_seal()
     }
 
     /// What an operator should know about the certificates now.

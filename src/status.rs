@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spool::Totals;
+use crate::spool::{Room, Totals};
 
 /// One number that only grows.
 #[derive(Default, Debug)]
@@ -228,8 +228,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Derives state and warnings from everything else. `cannot_seal` is why alerts cannot be taken, if so.
-    pub fn judge(&mut self, counters: &Counters, other: Vec<String>, cannot_seal: bool) {
+    /// Derives state and warnings from everything else. `cannot_take`: alerts are refused.
+    pub fn judge(&mut self, counters: &Counters, other: Vec<String>, cannot_take: bool) {
         self.warnings = other;
         self.warnings.extend(counters.warnings());
         for relay in &self.relays {
@@ -245,7 +245,7 @@ impl Status {
                 .push(format!("{lines} lines of log could not be written: is the disk full, or its reader stuck?"));
         }
         self.warnings.extend(spool_warnings(&self.spool));
-        self.state = match (cannot_seal, self.warnings.is_empty()) {
+        self.state = match (cannot_take, self.warnings.is_empty()) {
             (true, _) => State::Broken,
             (false, false) => State::Degraded,
             (false, true) => State::Ok,
@@ -289,5 +289,19 @@ pub fn spool_warnings(totals: &Totals) -> Vec<String> {
     let counted = told.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}"));
     let waits = (late > LATE)
         .then(|| format!("the oldest message has waited for {} minutes: `sealrelay queue list` says why", late / 60));
-    counted.chain(waits).collect()
+    counted.chain(waits).chain(room_warnings(totals)).collect()
+}
+
+fn room_warnings(totals: &Totals) -> Option<String> {
+    let usage = &totals.usage;
+    let what_to_do = "let the relay host take what waits, make room on the disk, or raise spool.quota";
+    match totals.room {
+        _ if usage.is_filled_by_failed() => Some(format!(
+            "failed/ takes {} MiB and fills the disk: `sealrelay queue retry` or `sealrelay queue remove` what lies there",
+            usage.failed.div_ceil(1024 * 1024)
+        )),
+        Room::None => Some(format!("the spool has NO ROOM, alerts are refused and lost: {usage}; {what_to_do}")),
+        Room::Scarce => Some(format!("the spool has little room left: {usage}; {what_to_do}")),
+        Room::Enough => None,
+    }
 }

@@ -14,6 +14,7 @@ use crate::config::{Config, Doors};
 use crate::control::{self, Request};
 use crate::deliver::Settled;
 use crate::envelope::QueueId;
+use crate::queue;
 use crate::sendmail::hand_over_to_default;
 use crate::status::Status;
 
@@ -58,7 +59,7 @@ pub fn send_test(config: &Config) -> TestAlert {
     let text = reply.text();
     let ids = text.split(' ').filter(|word| word.parse::<QueueId>().is_ok()).map(str::to_owned).collect();
     // A relay host that is in trouble is tried now, and not when its back-off is over.
-    let _ = control::ask::<serde_json::Value>(&config.control, Request::Flush);
+    let _ = control::ask::<serde_json::Value>(&config.control, Request::Queue(queue::Request::Flush { id: None }));
     follow(config, ids)
 }
 

@@ -88,10 +88,18 @@ impl From<ConfigError> for Failure {
 
 /// The command line was wrong.
 const EX_USAGE: u8 = 64;
+/// What was named is not there.
+const EX_NOINPUT: u8 = 66;
 /// The service is not running, or the relay host refuses.
 const EX_UNAVAILABLE: u8 = 69;
 /// Something is wrong inside.
 const EX_SOFTWARE: u8 = 70;
+/// The system refuses.
+const EX_OSERR: u8 = 71;
+/// A directory or file cannot be made or used.
+const EX_CANTCREAT: u8 = 73;
+/// The disk did not do it.
+const EX_IOERR: u8 = 74;
 /// It works, and somebody should look.
 const EX_TEMPFAIL: u8 = 75;
 /// The caller may not do that.
@@ -125,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Sendmail(options) => sendmail::run(&file, options),
     };
+    crate::maillog::finish();
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -161,7 +170,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(error, "Look at this machine's limits.", 71))
+        .map_err(|error| Failure::new(error, "Look at this machine's limits.", EX_OSERR))
 }
 
 /// The configuration, for commands that need one.

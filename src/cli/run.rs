@@ -18,8 +18,6 @@ pub fn run(file: &Path) -> Result<u8, Failure> {
 fn start(file: &Path, handed: &HandedOver) -> Result<u8, Failure> {
     let config = load(file)?;
     maillog::start(config.log.level, config.log.output);
-    let outcome = daemon::run(&config, handed);
-    maillog::finish();
-    outcome.map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))?;
+    daemon::run(&config, handed).map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))?;
     Ok(0)
 }

@@ -7,6 +7,7 @@
 mod doors;
 mod fingerprint;
 mod load;
+mod portion;
 mod raw;
 mod relay;
 mod secret;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
+pub use portion::Portion;
 pub use relay::{Given, Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError, SecretFile};
 pub use url::HttpsUrl;
@@ -46,6 +48,10 @@ pub struct Config {
     pub spool: PathBuf,
     /// How long a message is offered before it moves to `failed/`.
     pub lifetime: Duration,
+    /// How much of the file system waiting messages may take.
+    pub quota: Portion,
+    /// How much of the file system must stay free.
+    pub reserve: Portion,
     /// The state directory.
     pub state: PathBuf,
     /// How often each recipient gets a heartbeat; `None` for never.

@@ -181,6 +181,8 @@ pub enum RawGrant {
 pub struct RawSpool {
     pub directory: Option<String>,
     pub lifetime: Option<Text>,
+    pub quota: Option<OneOrMore>,
+    pub reserve: Option<OneOrMore>,
 }
 
 /// `[state]`

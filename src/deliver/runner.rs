@@ -19,6 +19,7 @@ use super::recent::{Recent, Settled};
 use super::relay::RelayHosts;
 use super::worker::Worker;
 use crate::config::Config;
+use crate::envelope::QueueId;
 use crate::shutdown::Shutdown;
 use crate::spool::Spool;
 use crate::status::{Counters, RelayStatus};
@@ -81,10 +82,13 @@ impl Deliver {
         self.tidy().await;
     }
 
-    /// Tries everything at once.
-    pub fn flush(&self) {
+    /// Tries everything at once, or one entry.
+    pub fn flush(&self, id: Option<&QueueId>) {
         self.hosts().iter().for_each(|host| host.health.forget());
-        self.spool.flush();
+        match id {
+            Some(id) => _ = self.spool.flush_one(id),
+            None => self.spool.flush(),
+        }
     }
 
     /// The largest message that every relay host takes, octets, as far as they have said.

@@ -51,7 +51,7 @@ impl Worker {
             _ => host.health.did_not_take(trouble),
         }
         let attempts = self.after(waiting, trouble, now);
-        let is_expired = now.duration_since(header.arrival).is_ok_and(|age| age > self.hosts.lifetime);
+        let is_expired = now.duration_since(waiting.offered_since()).is_ok_and(|age| age > self.hosts.lifetime);
         let status = match (self.is_refused_for_good(&attempts, now), is_expired && self.is_last_hope(now)) {
             (true, _) => "undeliverable",
             (false, true) => "expired",

@@ -132,7 +132,7 @@ impl Keeper for Collector {
         Ok(vec![QueueId::new(SystemTime::now())])
     }
 
-    fn can_seal(&self) -> bool {
+    fn can_take(&self) -> bool {
         true
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: clients wait in the kernel's backlog rather than being refused; a session is only closed for another if
 //! it is silent or slow (see `room`), never while its end of data is answered. `421` in the banner comes only after
-//! [`NO_ROOM_FOR`], or when nothing can be sealed.
+//! [`NO_ROOM_FOR`], or when nothing can be sealed or the spool has no room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,7 +117,7 @@ impl Listener {
         let Some(place) = self.sessions.place().await else {
             return self.turn_away(stream, peer, reply::NO_ROOM).await;
         };
-        if !self.intake.pipeline.can_seal() {
+        if !self.intake.pipeline.can_take() {
             return self.turn_away(stream, peer, reply::CANNOT_TAKE).await;
         }
         let (intake, sessions) = (Arc::clone(&self.intake), Arc::clone(&self.sessions));

@@ -73,8 +73,8 @@ pub trait Keeper: Send + Sync {
     /// # Errors
     /// The mail is not kept.
     fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError>;
-    /// As [`Pipeline::can_seal`].
-    fn can_seal(&self) -> bool;
+    /// As [`Pipeline::can_take`].
+    fn can_take(&self) -> bool;
 }
 
 impl Keeper for Pipeline {
@@ -82,8 +82,8 @@ impl Keeper for Pipeline {
         self.accept(mail)
     }
 
-    fn can_seal(&self) -> bool {
-        self.can_seal()
+    fn can_take(&self) -> bool {
+        self.can_take()
     }
 }
 

@@ -197,9 +197,44 @@ pub fn damaged(id: &str, why: &str) {
     error!("{id}: damaged, set aside: {why}");
 }
 
-/// An entry could not be read when the daemon started.
-pub fn unreadable(id: &str, why: &std::io::Error) {
+/// An entry could not be read, or not be set aside, when the daemon started.
+pub fn unreadable(id: &str, why: &str) {
     error!("{id}: cannot be read, left where it is until the next start: {why}");
+}
+
+/// What was being written when the last process ended.
+pub fn fragments_removed(count: usize) {
+    info!("{count} fragment(s) of mails that were never acknowledged removed");
+}
+
+/// A state file says nothing that can be read.
+pub fn state_file_lost(id: &QueueId) {
+    warn!("{id}: its state file cannot be read: it is tried now, as if for the first time");
+}
+
+/// The quota or the disk is nearly used up.
+pub fn room_is_scarce(usage: &str) {
+    warn!("the spool has little room left: {usage}");
+}
+
+/// The quota or the disk is used up.
+pub fn no_room(usage: &str) {
+    error!("the spool has no room: alerts are not taken (421) until there is some: {usage}");
+}
+
+/// There is room again.
+pub fn room_again() {
+    info!("the spool has room again");
+}
+
+/// An operator moved a message.
+pub fn moved(id: &QueueId, how: &str) {
+    info!("{id}: {how} by the operator");
+}
+
+/// An operator removed a message that was not sent.
+pub fn removed_unsent(id: &QueueId, to: &str, message_id: &str) {
+    warn!("{id}: to=<{to}>, message-id={message_id}, removed unsent by the operator");
 }
 
 /// A part of the program broke off; only where, because what it was doing may hold an alert's words.
@@ -210,6 +245,11 @@ pub fn broke_off(place: &str) {
 /// A file that is none of ours lies in the spool.
 pub fn foreign_file(name: &str) {
     warn!("the spool holds a file that is not ours, left alone: {}", printable(name.as_bytes()));
+}
+
+/// There are more of them.
+pub fn foreign_files(directory: &str, more: usize) {
+    warn!("{} holds {more} more files that are not ours", printable(directory.as_bytes()));
 }
 
 /// A setting is usable but should be changed.

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Spool;
-use super::ids_in;
+use super::durable::Directory;
+use super::start::{ids_in_order, read_header};
 use crate::ranges::Ranges;
 
 /// One recipient's numbers.
@@ -28,7 +29,7 @@ impl Spool {
         let mut accounts: BTreeMap<String, Account> =
             recipients.map(|recipient| (recipient.to_owned(), self.account(recipient))).collect();
         // `queue` again at the end, for what an operator moves back meanwhile.
-        let places = [
+        let places: [(&Directory, Option<&'static str>); 5] = [
             (&self.queue, None),
             (&self.held, None),
             (&self.failed, Some("failed")),
@@ -37,8 +38,8 @@ impl Spool {
         ];
         let mut seen = BTreeSet::new();
         for (directory, never) in places {
-            for id in ids_in(directory).into_iter().filter(|id| seen.insert(id.clone())) {
-                let Some(header) = self.header(directory, id.as_str()) else { continue };
+            for id in ids_in_order(directory).into_iter().filter(|id| seen.insert(id.clone())) {
+                let Ok(header) = read_header(directory, &id) else { continue };
                 let (true, Some(number)) = (header.epoch == self.numbers.epoch(), header.sequence) else { continue };
                 let Some(account) = accounts.get_mut(&header.recipient) else { continue };
                 account.found(number, never);
@@ -76,9 +77,16 @@ mod tests {
     #[test]
     fn every_number_is_where_it_belongs() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (root, state) = (folder.path().join("spool"), folder.path().join("state"));
-        std::fs::create_dir_all(&state).expect("state");
-        let spool = Spool::open(&root, &state, Duration::ZERO).expect("opened");
+        let (root, file) = (folder.path().join("spool"), folder.path().join("sealrelay.toml"));
+        std::fs::create_dir_all(folder.path().join("state")).expect("state");
+        let text = format!(
+            "[sender]\naddress = \"a@b\"\n[[recipient]]\naddress = \"a@b\"\ncertificate = \"x\"\nfingerprint = \"{}\"\n\
+             [[relay]]\nhost = \"x\"\n[spool]\ndirectory = \"spool\"\n[state]\ndirectory = \"state\"\n",
+            "0".repeat(40)
+        );
+        std::fs::write(&file, text).expect("written");
+        let config = crate::config::Config::load(&file).expect("a configuration");
+        let spool = Spool::open(&config, Duration::ZERO).expect("opened");
         let epoch = spool.numbers().epoch().to_owned();
         let store = || {
             let number = spool.numbers().take("a@b");

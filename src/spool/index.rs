@@ -1,13 +1,14 @@
 //! What the daemon remembers of each waiting entry: a small record, never its content.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::entry::Header;
+use super::room;
 use crate::envelope::QueueId;
 
 /// The longest back-off there is. A next attempt further ahead means that the clock jumped: it is due now.
@@ -31,6 +32,10 @@ pub struct Attempts {
     /// Seconds since 1970 since which that one has deferred it; 0 if it has not.
     #[serde(skip)]
     pub lane_since: u64,
+    /// Seconds since 1970 at which an operator took it out of `failed/`: its lifetime begins again. Kept by the spool,
+    /// whoever writes the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<u64>,
 }
 
 /// Relay hosts by their places in the configuration, first and last.
@@ -65,6 +70,8 @@ pub struct Index {
     due: Vec<BTreeSet<(SystemTime, QueueId)>>,
     /// One text for each recipient, however many entries it has.
     recipients: BTreeSet<Arc<str>>,
+    /// What all of them take on the disk, octets.
+    octets: u64,
 }
 
 impl Index {
@@ -75,6 +82,7 @@ impl Index {
         let due = attempts.due();
         self.lane(attempts.lane).insert((due, id.clone()));
         let (size, arrival) = (header.size, header.arrival);
+        self.octets += room::of_message(size);
         self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
     }
 
@@ -102,7 +110,7 @@ impl Index {
 
     /// Takes all entries that arrived before `before` and that nobody has in hand.
     pub fn claim_older_than(&mut self, before: SystemTime) -> Vec<(QueueId, Waiting)> {
-        let old = self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed && waiting.arrival < before);
+        let old = self.waiting.iter_mut().filter(|(_, waiting)| !waiting.claimed && waiting.offered_since() < before);
         let mut claimed = Vec::new();
         for (id, waiting) in old {
             waiting.claimed = true;
@@ -125,6 +133,7 @@ impl Index {
 
     pub fn remove(&mut self, id: &QueueId) -> Option<Waiting> {
         let waiting = self.waiting.remove(id)?;
+        self.octets -= room::of_message(waiting.size);
         self.lane(waiting.attempts.lane).remove(&(waiting.due, id.clone()));
         Some(waiting)
     }
@@ -165,8 +174,35 @@ impl Index {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.arrival)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&QueueId, &Waiting)> {
-        self.waiting.iter()
+    /// What all waiting entries take on the disk, octets.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Takes the entry `id`, due or not, if no delivery has it in hand.
+    pub fn claim_one(&mut self, id: &QueueId) -> Option<Waiting> {
+        let waiting = self.waiting.get_mut(id).filter(|waiting| !waiting.claimed)?;
+        waiting.claimed = true;
+        self.due[usize::from(waiting.attempts.lane)].remove(&(waiting.due, id.clone()));
+        Some(waiting.clone())
+    }
+
+    /// `attempts` on the entry `id`, with what the spool keeps of it.
+    pub fn complete(&self, id: &QueueId, attempts: Attempts) -> Attempts {
+        let retried_at = self.waiting.get(id).and_then(|waiting| waiting.attempts.retried_at);
+        Attempts { retried_at, ..attempts }
+    }
+
+    /// The entry `id`.
+    pub fn get(&self, id: &QueueId) -> Option<&Waiting> {
+        self.waiting.get(id)
+    }
+
+    /// At most `limit` entries behind `last`, oldest first.
+    pub fn page(&self, last: Option<&QueueId>, limit: usize) -> Vec<(QueueId, Waiting)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = self.waiting.range((from, Bound::Unbounded)).take(limit);
+        page.map(|(id, waiting)| (id.clone(), waiting.clone())).collect()
     }
 }
 
@@ -183,6 +219,12 @@ fn is_too_far(due: SystemTime, now: SystemTime) -> bool {
 }
 
 impl Waiting {
+    /// When its lifetime began.
+    pub fn offered_since(&self) -> SystemTime {
+        let retried_at = Duration::from_secs(self.attempts.retried_at.unwrap_or(0));
+        SystemTime::UNIX_EPOCH.checked_add(retried_at).map_or(self.arrival, |at| at.max(self.arrival))
+    }
+
     /// Whether a delivery has it in hand.
     pub fn is_claimed(&self) -> bool {
         self.claimed

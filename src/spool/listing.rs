@@ -1,17 +1,25 @@
 //! What lies in the spool, for people and programs.
+//!
+//! A listing is handed out entry by entry: its memory does not grow with the queue. It is no snapshot: what is sent while
+//! it is made may stand in it, and what comes may not. On failure to read an entry it is listed without what is in it.
 
 use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::durable::Directory;
-use super::entry::{self, Header};
+use super::entry::{self, EntryError, Header};
 use super::index::{Attempts, Waiting};
-use super::{Spool, ids_in, names_in, read_attempts};
+use super::room::{Room, Usage};
+use super::start::{ids_in_order, read_attempts, read_header};
+use super::{Spool, shelf};
 use crate::envelope::QueueId;
+
+/// Entries that are looked at between two lines of a listing, so that delivery goes on meanwhile.
+const PAGE: usize = 256;
 
 /// One line of a listing.
 #[derive(Serialize, Deserialize, Clone, Debug)]
@@ -53,41 +61,132 @@ pub struct Totals {
     pub unreadable: usize,
     /// Sent, and their files cannot be removed yet.
     pub unremoved: usize,
+    /// How much room there is for more.
+    pub room: Room,
+    /// What is used, and the limits.
+    pub usage: Usage,
+}
+
+/// One entry, with all that is known of it but its message.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+pub struct Shown {
+    /// As in a listing.
+    #[serde(flatten)]
+    pub listed: Listed,
+    /// Its header, if it can be read.
+    pub header: Option<Header>,
+    /// Its file.
+    pub file: PathBuf,
+}
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Queue,
+    Held,
+    Failed,
+    Damaged,
+}
+
+impl Place {
+    /// Those whose entries are not offered.
+    const SHELVES: [Self; 3] = [Self::Held, Self::Failed, Self::Damaged];
+
+    /// Its directory.
+    pub fn directory(self, spool: &Spool) -> &Directory {
+        match self {
+            Self::Queue => &spool.queue,
+            Self::Held => &spool.held,
+            Self::Failed => &spool.failed,
+            Self::Damaged => &spool.damaged,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Held => "held",
+            Self::Failed => "failed",
+            Self::Damaged => "damaged",
+        }
+    }
 }
 
 impl Spool {
-    /// Everything in the spool, oldest first.
-    pub fn list(&self) -> Vec<Listed> {
-        let queued = self.index().iter().map(|(id, waiting)| listed_waiting(id, waiting)).collect::<Vec<_>>();
-        let queued = queued.into_iter().map(|listed| match self.header(&self.queue, &listed.queue_id) {
-            Some(header) => Listed { sender: header.reverse_path, ..listed },
-            None => listed,
-        });
-        let others = [("held", &self.held), ("failed", &self.failed), ("damaged", &self.damaged)];
-        let others = others.into_iter().flat_map(|(name, directory)| self.listed_in(name, directory));
-        queued.chain(others).collect()
+    /// Hands everything in the spool to `each`: what waits, oldest first, then what is held, failed, damaged.
+    ///
+    /// # Errors
+    /// What `each` says, which ends it.
+    pub fn list(&self, mut each: impl FnMut(Listed) -> io::Result<()>) -> io::Result<()> {
+        let mut last = None;
+        loop {
+            let page = self.index().page(last.as_ref(), PAGE);
+            let Some((id, _)) = page.last() else { break };
+            last = Some(id.clone());
+            for (id, waiting) in page {
+                each(self.listed_waiting(&id, &waiting))?;
+            }
+        }
+        for place in Place::SHELVES {
+            ids_in_order(place.directory(self)).iter().try_for_each(|id| each(self.listed_in(place, id)))?;
+        }
+        Ok(())
     }
 
-    fn listed_in(&self, name: &str, directory: &Directory) -> Vec<Listed> {
-        let mut ids = ids_in(directory);
-        ids.sort();
-        ids.iter()
-            .map(|id| {
-                let header = self.header(directory, id.as_str());
-                let attempts = read_attempts(&directory.file(&format!("{id}.state")));
-                listed_elsewhere(name, id, header, attempts)
-            })
-            .collect()
+    /// The entry `id`, wherever it lies.
+    pub fn show(&self, id: &QueueId) -> Option<Shown> {
+        let place = self.place_of(id)?;
+        let waiting = self.index().get(id).cloned();
+        let listed = waiting.map_or_else(|| self.listed_in(place, id), |waiting| self.listed_waiting(id, &waiting));
+        let directory = place.directory(self);
+        Some(Shown { listed, header: read_header(directory, id).ok(), file: directory.file(id.as_str()) })
     }
 
-    pub(super) fn header(&self, directory: &Directory, id: &str) -> Option<Header> {
-        entry::read_header(BufReader::new(File::open(directory.file(id)).ok()?)).ok()
+    /// The sealed message of the entry `id`.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or is damaged.
+    pub fn message(&self, id: &QueueId) -> Result<Vec<u8>, EntryError> {
+        let place = self.place_of(id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let file = File::open(place.directory(self).file(id.as_str()))?;
+        Ok(entry::read(file)?.1)
+    }
+
+    /// Whether the entry `id` lies in `queue/`.
+    pub fn is_waiting(&self, id: &QueueId) -> bool {
+        self.index().get(id).is_some()
+    }
+
+    /// Where the entry `id` lies.
+    pub(super) fn place_of(&self, id: &QueueId) -> Option<Place> {
+        if self.is_waiting(id) {
+            return Some(Place::Queue);
+        }
+        Place::SHELVES.into_iter().find(|place| place.directory(self).file(id.as_str()).is_file())
+    }
+
+    fn listed_waiting(&self, id: &QueueId, waiting: &Waiting) -> Listed {
+        let header = read_header(&self.queue, id).ok();
+        let listed = listed(Place::Queue, id, header.as_ref(), &waiting.attempts);
+        Listed {
+            queue_name: if waiting.is_claimed() { "active" } else { "queue" }.to_owned(),
+            arrival_time: seconds(waiting.arrival),
+            message_size: waiting.size,
+            recipient: waiting.recipient.to_string(),
+            ..listed
+        }
+    }
+
+    fn listed_in(&self, place: Place, id: &QueueId) -> Listed {
+        let directory = place.directory(self);
+        let header = read_header(directory, id).ok();
+        listed(place, id, header.as_ref(), &read_attempts(directory, id))
     }
 
     /// How much lies where in the spool at `root`, read without taking hold of it: a daemon may be starting.
     pub fn peek(root: &Path) -> Totals {
-        let count = |name: &str| names_in(&root.join(name)).len();
-        let oldest = names_in(&root.join("queue")).into_iter().min();
+        let count = |name: &str| shelf::ids_in(&root.join(name)).count();
+        let oldest = shelf::ids_in(&root.join("queue")).min();
         let header = oldest.and_then(|id| File::open(root.join("queue").join(id.as_str())).ok());
         let header = header.and_then(|file| entry::read_header(BufReader::new(file)).ok());
         Totals {
@@ -96,52 +195,40 @@ impl Spool {
             held: count("held"),
             failed: count("failed"),
             damaged: count("damaged"),
-            unreadable: 0,
-            unremoved: 0,
+            ..Totals::default()
         }
     }
 
     /// How much lies where.
     pub fn totals(&self) -> Totals {
+        let usage = self.measure();
         let index = self.index();
         let oldest = index.oldest().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|age| age.as_secs());
         Totals {
             queued: index.len(),
             oldest,
-            held: ids_in(&self.held).len(),
-            failed: ids_in(&self.failed).len(),
-            damaged: ids_in(&self.damaged).len(),
+            held: self.held.tally().entries,
+            failed: self.failed.tally().entries,
+            damaged: self.damaged.tally().entries,
             unreadable: self.unreadable,
             unremoved: self.sent().len(),
+            room: self.gauge.room(),
+            usage,
         }
     }
 }
 
-fn listed_waiting(id: &QueueId, waiting: &Waiting) -> Listed {
+fn listed(place: Place, id: &QueueId, header: Option<&Header>, attempts: &Attempts) -> Listed {
     Listed {
         queue_id: id.to_string(),
-        queue_name: if waiting.is_claimed() { "active" } else { "queue" }.to_owned(),
-        arrival_time: seconds(waiting.arrival),
-        message_size: waiting.size,
-        sender: String::new(),
-        recipient: waiting.recipient.to_string(),
-        attempts: waiting.attempts.count,
-        next_attempt: waiting.attempts.next,
-        delay_reason: waiting.attempts.last_reply.clone(),
-    }
-}
-
-fn listed_elsewhere(name: &str, id: &QueueId, header: Option<Header>, attempts: Attempts) -> Listed {
-    Listed {
-        queue_id: id.to_string(),
-        queue_name: name.to_owned(),
-        arrival_time: header.as_ref().map_or(0, |header| seconds(header.arrival)),
-        message_size: header.as_ref().map_or(0, |header| header.size),
-        sender: header.as_ref().map(|header| header.reverse_path.clone()).unwrap_or_default(),
-        recipient: header.map(|header| header.recipient).unwrap_or_default(),
+        queue_name: place.name().to_owned(),
+        arrival_time: header.map_or(0, |header| seconds(header.arrival)),
+        message_size: header.map_or(0, |header| header.size),
+        sender: header.map(|header| header.reverse_path.clone()).unwrap_or_default(),
+        recipient: header.map(|header| header.recipient.clone()).unwrap_or_default(),
         attempts: attempts.count,
         next_attempt: attempts.next,
-        delay_reason: attempts.last_reply,
+        delay_reason: attempts.last_reply.clone(),
     }
 }
 

@@ -5,15 +5,21 @@
 //! | `incoming/ID` | being written | [`Spool::store`] | a fragment: removed at start, it was never acknowledged |
 //! | `queue/ID` | ours | deliver | itself; picked up at start |
 //! | `queue/ID.state` | attempts, next attempt, last reply; a hint, not synced | deliver | maybe an old one: an attempt too early |
-//! | `held/ID` | held by the operator | operator | itself |
+//! | `held/ID` (+ `.state`) | held by the operator | operator | itself |
 //! | `failed/ID` (+ `.state`) | refused for good or expired | operator | itself |
 //! | `damaged/ID` | its checksum is wrong | operator | itself; never sent, never deleted |
+//! | `lock` | locked by the process that holds the spool | the kernel, when that ends | nothing: the lock is not the file |
+//!
+//! A state file without its entry (a crash between two steps of a move) is removed at start. An entry is in one place at
+//! any time, because every move is one rename.
 //!
 //! Guarantees: when [`Spool::store`] returns, every entry it was given is durable, and before that none is offered to
-//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::fail`] or
-//! damage, which keep the file. One process holds the spool (`lock`).
+//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::fail`], damage, or an
+//! operator (`operator`); all but the first and an operator's removal keep the file. Nothing is deleted by a timer. One
+//! process holds the spool (`lock`).
 //!
-//! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported.
+//! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported. An
+//! attacker who can write here could damage or take away entries, and add none that a recipient would take for ours.
 
 mod accounts;
 mod durable;
@@ -21,10 +27,14 @@ mod entry;
 mod index;
 mod listing;
 mod numbers;
+mod operator;
+mod room;
+mod shelf;
 mod slots;
+mod start;
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,12 +48,18 @@ pub use entry::{EntryError, Header};
 #[cfg(any(test, fuzzing))]
 pub(crate) use entry::{encode, read, read_header};
 pub use index::{Attempts, LONGEST_BACKOFF, Lanes, Waiting};
-pub use listing::{Listed, Totals};
+pub use listing::{Listed, Shown, Totals};
 pub use numbers::{Known, Number, Numbers};
+pub use operator::{Moved, Which};
+pub use room::{Room, Usage};
 
+use crate::config::Config;
 use crate::envelope::QueueId;
 use crate::maillog;
 use index::Index;
+use room::Gauge;
+use shelf::Shelf;
+use start::{shift, state_file};
 
 /// Why the spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +90,19 @@ impl SpoolError {
     pub fn hint(&self) -> String {
         match self {
             Self::InUse(_) => "Is `sealrelay run` already running? `sealrelay status` asks it.".to_owned(),
-            Self::Unusable { path, .. } => {
-                format!("The service's user must own {} and the disk must have room.", path.display())
-            }
+            Self::Unusable { path, source } => match source.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    format!("The file system of {} is read-only: remount it, and look why in `dmesg`.", path.display())
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    format!("Make room on the disk of {}.", path.display())
+                }
+                io::ErrorKind::PermissionDenied => format!(
+                    "The service's user must own {path} and may write there: chown -R USER {path}",
+                    path = path.display()
+                ),
+                _ => format!("The service's user must own {} and the disk must be well.", path.display()),
+            },
             Self::Numbers { path, .. } => format!(
                 "The service's user must own {}. If numbers.0 and numbers.1 are damaged, move them away: a new epoch begins.",
                 path.display()
@@ -100,9 +126,10 @@ pub struct Spool {
     root: PathBuf,
     incoming: Directory,
     queue: Directory,
-    held: Directory,
-    failed: Directory,
-    damaged: Directory,
+    held: Shelf,
+    failed: Shelf,
+    damaged: Shelf,
+    gauge: Gauge,
     index: Mutex<Index>,
     numbers: Numbers,
     /// Files of `queue/` that could not be read at the start: left there, not offered until the next one.
@@ -116,42 +143,49 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Takes hold of the spool in `root`, waiting for it up to `patience`, and reads what lies there; `state` keeps the
-    /// numbers.
+    /// Takes hold of the spool of `config`, waiting for it up to `patience`, and reads what lies there.
     ///
     /// # Errors
     /// It is in use, or cannot be used.
-    pub fn open(root: &Path, state: &Path, patience: Duration) -> Result<Self, SpoolError> {
+    pub fn open(config: &Config, patience: Duration) -> Result<Self, SpoolError> {
+        let root = &config.spool;
         let unusable = |path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::Unusable { path, source }
         };
-        let open = |name: &str| Directory::open(root.join(name)).map_err(unusable(&root.join(name)));
-        let [incoming, queue, held] = [open("incoming")?, open("queue")?, open("held")?];
-        let [failed, damaged] = [open("failed")?, open("damaged")?];
-        let lock = take_lock(root, patience)?;
-        clear_fragments(&incoming).map_err(unusable(incoming.path()))?;
-        let (index, mut spooled, unreadable) = read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
-        // What lies elsewhere carries numbers too.
-        spooled.extend([&held, &failed, &damaged].into_iter().flat_map(numbers_in));
-        let carried = spooled.iter().map(|(epoch, recipient, number)| (epoch.as_str(), recipient.as_str(), *number));
-        let numbers =
-            Numbers::open(state, carried).map_err(|source| SpoolError::Numbers { path: state.into(), source })?;
-        Ok(Self {
-            root: root.into(),
+        let directory = |name: &str| Directory::open(root.join(name)).map_err(unusable(&root.join(name)));
+        let shelf = |name: &str| Shelf::open(root.join(name)).map_err(unusable(&root.join(name)));
+        let [incoming, queue] = [directory("incoming")?, directory("queue")?];
+        let [held, failed, damaged] = [shelf("held")?, shelf("failed")?, shelf("damaged")?];
+        for path in [root.as_path(), incoming.path(), queue.path(), held.path(), failed.path(), damaged.path()] {
+            start::demand_writable(path).map_err(unusable(path))?;
+        }
+        let lock = start::take_lock(root, patience)?;
+        start::clear_fragments(&incoming).map_err(unusable(incoming.path()))?;
+        let mut found = start::read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
+        for shelf in [&held, &failed, &damaged] {
+            found.carry_all(shelf).map_err(unusable(shelf.path()))?;
+        }
+        let numbers = Numbers::open(&config.state, start::in_order(&mut found.carried))
+            .map_err(|source| SpoolError::Numbers { path: config.state.clone(), source })?;
+        let spool = Self {
+            root: root.clone(),
             incoming,
             queue,
             held,
             failed,
             damaged,
-            index: Mutex::new(index),
+            gauge: Gauge::new(root, config.quota, config.reserve),
+            index: Mutex::new(found.index),
             numbers,
-            unreadable,
+            unreadable: found.unreadable,
             unsynced: AtomicBool::new(false),
             sent: Mutex::default(),
             changed: Notify::new(),
             _lock: lock,
-        })
+        };
+        spool.measure();
+        Ok(spool)
     }
 
     /// The sequence numbers.
@@ -176,6 +210,9 @@ impl Spool {
                 let _ = fs::remove_file(self.incoming.file(id.as_str()));
                 let _ = fs::remove_file(self.queue.file(id.as_str()));
             }
+            // The disk may have filled up just now: the next client must hear it in the banner.
+            self.gauge.ask_anew();
+            self.measure();
             return Err(error);
         }
         // Responsibility taken: from here on the alert is ours, and 250 may be said.
@@ -188,6 +225,7 @@ impl Spool {
         }
         drop(index);
         self.wake();
+        self.measure();
         Ok(ids)
     }
 
@@ -247,14 +285,10 @@ impl Spool {
 
     fn set_aside(&self, id: &QueueId) -> io::Result<()> {
         // Its number must not be given to another alert.
-        let header = File::open(self.queue.file(id.as_str())).map_err(EntryError::from);
-        if let Ok(Header { sequence: Some(number), epoch, recipient, .. }) =
-            header.and_then(|file| entry::read_header(BufReader::new(file)))
-        {
+        if let Ok(Header { sequence: Some(number), epoch, recipient, .. }) = start::read_header(&self.queue, id) {
             self.numbers.record_before_leaving(&epoch, &recipient, number)?;
         }
-        fs::rename(self.queue.file(id.as_str()), self.damaged.file(id.as_str()))?;
-        let _ = fs::remove_file(self.state_file(id));
+        shift(&self.queue, &self.damaged, id)?;
         self.damaged.sync()?;
         self.queue.sync()
     }
@@ -281,7 +315,7 @@ impl Spool {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let _ = fs::remove_file(self.state_file(id));
+        let _ = fs::remove_file(state_file(&self.queue, id));
         self.unsynced.store(true, Ordering::Release);
         self.index().remove(id);
         Ok(())
@@ -289,9 +323,10 @@ impl Spool {
 
     /// Offers a claimed entry again at `due`, and remembers why it is late.
     pub fn defer(&self, id: &QueueId, attempts: Attempts) {
+        let attempts = self.index().complete(id, attempts);
         let due = attempts.due();
         // A hint only: if it cannot be written the next start makes an attempt too early.
-        let _ = serde_json::to_vec(&attempts).map(|json| fs::write(self.state_file(id), json));
+        let _ = serde_json::to_vec(&attempts).map(|json| fs::write(state_file(&self.queue, id), json));
         self.index().release(id, due, Some(attempts));
         self.wake();
     }
@@ -309,11 +344,12 @@ impl Spool {
         if let Some(number) = header.sequence {
             self.numbers.record_before_leaving(&header.epoch, &header.recipient, number)?;
         }
-        durable::replace(&self.failed.file(&format!("{id}.state")), &serde_json::to_vec(attempts)?)?;
-        fs::rename(self.queue.file(id.as_str()), self.failed.file(id.as_str()))?;
+        let _ = fs::remove_file(state_file(&self.queue, id));
+        durable::replace(&state_file(&self.failed, id), &serde_json::to_vec(attempts)?)?;
+        shift(&self.queue, &self.failed, id)?;
+        // Without these a power cut could undo the rename: the message would be tried again, after its end was logged.
         self.failed.sync()?;
         self.queue.sync()?;
-        let _ = fs::remove_file(self.state_file(id));
         self.index().remove(id);
         Ok(())
     }
@@ -333,6 +369,18 @@ impl Spool {
         if self.unsynced.swap(false, Ordering::AcqRel) && self.queue.sync().is_err() {
             self.unsynced.store(true, Ordering::Release);
         }
+        self.measure();
+    }
+
+    /// Whether intake may take mail: the quota is not reached, and the disk has its reserve.
+    pub fn has_room(&self) -> bool {
+        self.gauge.room() != Room::None
+    }
+
+    /// Measures the room, and says in the log when there is too little.
+    fn measure(&self) -> Usage {
+        let used = self.index().octets() + self.held.tally().octets;
+        self.gauge.measure(used, self.failed.tally().octets)
     }
 
     /// Asks the disk for an answer: writes, syncs and removes a small file.
@@ -353,10 +401,6 @@ impl Spool {
         &self.root
     }
 
-    fn state_file(&self, id: &QueueId) -> PathBuf {
-        self.queue.file(&format!("{id}.state"))
-    }
-
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -364,96 +408,4 @@ impl Spool {
     fn sent(&self) -> MutexGuard<'_, Vec<(QueueId, Header)>> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The lock is the kernel's: it goes with the process, whatever way that ends. A queue command holds it for a moment;
-/// a daemon that starts just then waits for `patience`.
-fn take_lock(root: &Path, patience: Duration) -> Result<File, SpoolError> {
-    let path = root.join("lock");
-    let unusable = |source| SpoolError::Unusable { path: path.clone(), source };
-    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
-    let until = std::time::Instant::now() + patience;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(fs::TryLockError::Error(source)) => return Err(unusable(source)),
-            Err(fs::TryLockError::WouldBlock) if std::time::Instant::now() >= until => {
-                return Err(SpoolError::InUse(root.into()));
-            }
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
-}
-
-fn ids_in(directory: &Directory) -> Vec<QueueId> {
-    names_in(directory.path())
-}
-
-fn names_in(directory: &Path) -> Vec<QueueId> {
-    let Ok(files) = fs::read_dir(directory) else { return Vec::new() };
-    files.flatten().filter_map(|file| file.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// What was being written when the last process ended was never acknowledged.
-fn clear_fragments(incoming: &Directory) -> io::Result<()> {
-    ids_in(incoming).iter().try_for_each(|id| fs::remove_file(incoming.file(id.as_str())))
-}
-
-type Spooled = Vec<(String, String, u64)>;
-
-/// The index of what waits, and the numbers its entries carry.
-fn read_queue(queue: &Directory, damaged: &Directory) -> io::Result<(Index, Spooled, usize)> {
-    let mut index = Index::default();
-    let mut spooled = Vec::new();
-    let mut unreadable = 0;
-    for file in fs::read_dir(queue.path())? {
-        let name = file?.file_name();
-        let Some(name) = name.to_str() else {
-            maillog::foreign_file(&name.to_string_lossy());
-            continue;
-        };
-        if let Some(stem) = name.strip_suffix(".state") {
-            if !queue.file(stem).exists() {
-                let _ = fs::remove_file(queue.file(name));
-            }
-            continue;
-        }
-        let Ok(id) = name.parse::<QueueId>() else {
-            maillog::foreign_file(name);
-            continue;
-        };
-        let header = File::open(queue.file(name)).map_err(EntryError::from);
-        match header.and_then(|file| entry::read_header(BufReader::new(file))) {
-            Ok(header) => {
-                let attempts = read_attempts(&queue.file(&format!("{id}.state")));
-                spooled.extend(header.sequence.map(|n| (header.epoch.clone(), header.recipient.clone(), n)));
-                index.add(id, &header, attempts);
-            }
-            // One bad sector must not stop all alerts: it stays where it is, and `status` says so.
-            Err(EntryError::Unreadable(error)) => {
-                maillog::unreadable(name, &error);
-                unreadable += 1;
-            }
-            Err(error) => {
-                maillog::damaged(name, &error.to_string());
-                fs::rename(queue.file(name), damaged.file(name))?;
-                damaged.sync()?;
-                queue.sync()?;
-            }
-        }
-    }
-    Ok((index, spooled, unreadable))
-}
-
-/// The numbers that entries of `directory` carry.
-fn numbers_in(directory: &Directory) -> Spooled {
-    let headers = ids_in(directory)
-        .into_iter()
-        .filter_map(|id| entry::read_header(BufReader::new(File::open(directory.file(id.as_str())).ok()?)).ok());
-    headers.filter_map(|header| Some((header.epoch, header.recipient, header.sequence?))).collect()
-}
-
-/// A missing or half-written hint is no hint.
-fn read_attempts(path: &Path) -> Attempts {
-    fs::read(path).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
 }

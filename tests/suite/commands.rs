@@ -2,6 +2,7 @@
 
 use crate::support::client::send_alert;
 use crate::support::daemon::{Setup, program};
+use crate::support::disk::SmallDisk;
 use crate::support::relay_host::{Act, RelayHost, Script};
 use crate::support::{eventually, met};
 
@@ -171,26 +172,6 @@ fn sigterm_does_not_wait_for_a_relay_host_that_keeps_silent() {
     assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// A small disk of its own, unmounted when dropped.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    /// `None` where nothing can be mounted.
-    fn mount(path: std::path::PathBuf, size: &str) -> Option<Self> {
-        std::fs::create_dir(&path).expect("made");
-        let options = format!("size={size},mode=0700");
-        let mounted =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_with_451_loses_nothing_and_empties_again() {
     let (relay_host, authority, identity) = RelayHost::honest();
@@ -201,7 +182,9 @@ fn a_full_disk_refuses_with_451_loses_nothing_and_empties_again() {
         return;
     }
     let text = std::fs::read_to_string(setup.configure()).expect("read");
-    let text = text.replace("\"spool\"", "\"disk/spool\"").replace("\"state\"", "\"disk/state\"");
+    // Neither quota nor reserve: the disk itself is to refuse.
+    let text = text.replace("\"spool\"", "\"disk/spool\"\nquota = \"100%\"\nreserve = \"0\"");
+    let text = text.replace("\"state\"", "\"disk/state\"");
     let setup = setup.with_configuration(&text);
     let daemon = setup.start();
     let mut taken = 0;

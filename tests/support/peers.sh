@@ -27,6 +27,8 @@ tools=(
     "swaks|swaks|the ordinary SMTP client, sends alerts"
     "dpkg:libnet-ssleay-perl|libnet-ssleay-perl|lets swaks speak TLS"
     "python3|python3|small scripts and smtplib, standard library only"
+    "strace|strace|sees that the fault walk leaves out no system call"
+    "faketime|faketime|sets the daemon's clock a year ahead and back"
     "curl|curl|an SMTP client that sends bare line feeds"
     "strace|strace|stops the daemon at each step, and counts its syncs"
     "faketime|faketime|moves the daemon's clock, for what expires"

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawLog, RawMetrics, RawOutput, RawSender};
-use super::{Config, ConfigError, Level, Listen, Log, Metrics, Relay, Sender};
+use super::{Config, ConfigError, Level, Listen, Log, Metrics, Portion, Relay, Sender};
 use crate::envelope::{Address, AddressError};
 use crate::maillog::Output;
 
@@ -44,6 +44,8 @@ impl<'a> Validator<'a> {
             relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
+            quota: self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1)?,
+            reserve: self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0)?,
             heartbeat: self.heartbeat(raw.heartbeat)?,
             state,
             control,
@@ -211,6 +213,34 @@ impl<'a> Validator<'a> {
             Some(size) => self.within(key, size, bounds),
             None => Err(self.wrong(key, format!("{text:?} is no size"), "Write it with its unit: 64KiB, 16MiB.")),
         }
+    }
+
+    /// A part of the file system: a size, a share in percent, or both, each `least` or more; what is less counts.
+    fn portion(
+        &self,
+        key: &str,
+        raw: Option<OneOrMore>,
+        default: [&str; 2],
+        least: usize,
+    ) -> Result<Portion, ConfigError> {
+        let texts = raw.map_or_else(|| default.map(str::to_owned).to_vec(), OneOrMore::into_vec);
+        let mut portion = Portion::WHOLE;
+        for text in texts {
+            match text.strip_suffix('%').map(str::trim) {
+                Some(percent) => {
+                    let hint = "Write a share of the file system as a whole number of percent, at most 100%.";
+                    let percent: Option<u64> =
+                        percent.parse().ok().filter(|share| (least as u64..=100).contains(share));
+                    let percent = percent.ok_or_else(|| self.wrong(key, format!("{text:?} is no share"), hint))?;
+                    portion.percent = portion.percent.min(percent);
+                }
+                None => {
+                    let size = self.size(key, Some(text), "", least * MIB..=1024 * 1024 * MIB)?;
+                    portion.octets = portion.octets.min(size as u64);
+                }
+            }
+        }
+        Ok(portion)
     }
 
     fn within(&self, key: &str, value: usize, bounds: std::ops::RangeInclusive<usize>) -> Result<usize, ConfigError> {

@@ -75,6 +75,26 @@ pub fn send(address: &str, recipients: &[&str], message: &str) -> String {
     reply
 }
 
+/// The same, to a daemon that may die under any line of it.
+pub fn try_send(address: &str, message: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    let mut reply = String::new();
+    let end = format!("{message}.");
+    for line in ["", "EHLO monitor", "MAIL FROM:<ossec@ossec.server>", "RCPT TO:<root>", "DATA", &end] {
+        if !line.is_empty() {
+            stream.write_all(format!("{line}\r\n").as_bytes()).ok()?;
+        }
+        let mut octets = [0; 1023];
+        let count = stream.read(&mut octets).ok().filter(|count| *count > 0)?;
+        reply = String::from_utf8_lossy(&octets[..count]).into_owned();
+        if !reply.starts_with(['2', '3']) {
+            break;
+        }
+    }
+    Some(reply)
+}
+
 /// Sends `text` in an alert to root and demands the 250.
 #[track_caller]
 pub fn send_alert(address: &str, text: &str) {

@@ -216,23 +216,36 @@ impl Setup {
         self.start_by(with_hosts(&self.write("hosts", hosts.as_bytes()), &self.command(&["run"])))
     }
 
-    /// Starts the daemon by `command` and waits until it answers. What stands before it must leave it its process id.
-    pub fn start_by(&self, mut command: Command) -> Daemon<'_> {
+    /// Starts the daemon by a command that becomes it.
+    pub fn start_by(&self, command: Command) -> Daemon<'_> {
+        self.try_start_by(command).unwrap_or_else(|| panic!("the daemon ended at once:\n{}", self.log()))
+    }
+
+    /// The same for one that may die at once.
+    pub fn try_start_by(&self, mut command: Command) -> Option<Daemon<'_>> {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started");
-        let mut daemon = Daemon { child, setup: self, address: String::new() };
-        daemon.address = eventually("the daemon to listen", || {
-            if let Ok(Some(status)) = daemon.child.try_wait() {
-                panic!("the daemon ended at once with {status}:\n{}", self.log());
+        let mut daemon = Daemon { child, pid: 0, setup: self, address: String::new() };
+        let (pid, address) = eventually("the daemon to listen", || {
+            if daemon.child.try_wait().expect("waited").is_some() {
+                return Some(None);
             }
             let status = daemon.try_status()?;
-            (status["pid"] == daemon.child.id()).then(|| status["listening"][0].as_str().map(str::to_owned))?
-        });
-        daemon
+            let pid = u32::try_from(status["pid"].as_u64()?).ok().filter(|pid| daemon.is_or_stands_in_for(*pid))?;
+            Some(Some((pid, status["listening"][0].as_str()?.to_owned())))
+        })?;
+        (daemon.pid, daemon.address) = (pid, address);
+        Some(daemon)
     }
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Whether the log has stood still for a second and a half.
+    pub fn is_quiet(&self) -> bool {
+        let written = fs::metadata(self.path("log")).and_then(|data| data.modified());
+        written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > Duration::from_millis(1500)))
     }
 
     /// The files of one of the spool's directories.
@@ -286,7 +299,9 @@ pub fn with_hosts(hosts: &Path, command: &Command) -> Command {
 
 /// The binary, without the environment's settings.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealrelay"));
+    // The trials take the release build.
+    let built = std::env::var_os("TRIAL_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_sealrelay").into());
+    let mut command = Command::new(built);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEALRELAY_")) {
         command.env_remove(name);
     }
@@ -306,12 +321,23 @@ fn visit(path: &Path, with: &mut impl FnMut(&Path, &[u8])) {
 /// A running daemon; killed when dropped.
 pub struct Daemon<'a> {
     child: Child,
+    /// The daemon's; not the child's, if that is a tracer.
+    pid: u32,
     setup: &'a Setup,
     pub address: String,
 }
 
 impl Daemon<'_> {
-    fn try_status(&self) -> Option<Value> {
+    /// Whether the daemon `pid` is the child or its child.
+    fn is_or_stands_in_for(&self, pid: u32) -> bool {
+        let parent = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit(')').next()?.split(' ').nth(2)?.parse::<u32>().ok()
+        };
+        pid == self.child.id() || parent() == Some(self.child.id())
+    }
+
+    pub fn try_status(&self) -> Option<Value> {
         let output = self.setup.run(&["status", "--json"]);
         let status: Value = serde_json::from_slice(&output.stdout).ok()?;
         (status["running"] == true).then_some(status)
@@ -343,8 +369,18 @@ impl Daemon<'_> {
 
     /// kill -9 from outside.
     pub fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
+        self.kill_now();
+    }
+
+    fn kill_now(&mut self) {
+        // A tracer ends with what it traces.
+        if self.pid != 0 && self.pid != self.child.id() {
+            let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        } else {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
     }
 
     /// SIGTERM; its exit code.
@@ -364,7 +400,6 @@ impl Daemon<'_> {
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill_now();
     }
 }

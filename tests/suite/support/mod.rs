@@ -5,6 +5,8 @@ pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod daemon;
+pub mod disk;
+pub mod faults;
 pub mod pki;
 pub mod reader;
 pub mod relay_host;

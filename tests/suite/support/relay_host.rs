@@ -154,6 +154,11 @@ impl RelayHost {
         (Self::start(Script::honest(&identity)), authority, identity)
     }
 
+    /// Who it is now.
+    pub fn identity(&self) -> Identity {
+        self.shared.script().identity
+    }
+
     /// Behaves differently from the next step on; TLS from the next connection on.
     pub fn now(&self, script: Script) {
         *self.shared.script.lock().expect("script") = script;

@@ -1,0 +1,366 @@
+//! Every system call of store, defer, deliver, hold, release, fail, retry and remove that touches the spool or the state
+//! directory fails once, or is the last before the process or the machine dies. Whatever happens:
+//!
+//! - every alert that was answered with 250 arrives at each of its recipients after a restart;
+//! - it arrives at most twice, and twice only if the process or the machine died: between the relay host's 250 and the
+//!   durable removal (invariant 8 b); both times with the same octets;
+//! - nothing is truncated: every message opens, nothing lies in `damaged/`; the start works; the spool ends up empty.
+//!
+//! In CI a sample of the calls; `tests/trials/fault_walk.sh` walks them all with the release binary. Each walk first
+//! finds a planted fault: with syncs that do nothing, a power cut loses what was acknowledged, and the check must say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{alert, try_send};
+use crate::support::daemon::{Daemon, Setup};
+use crate::support::faults::{Call, Fault, Faults};
+use crate::support::reader::open;
+use crate::support::relay_host::{RelayHost, Script};
+use crate::support::{have, met};
+
+/// Calls that are walked for each fault, in CI.
+const SAMPLE: usize = 3;
+const FAULTS: [Fault; 5] =
+    [Fault::Errno("EIO", 5), Fault::Errno("ENOSPC", 28), Fault::Errno("EDQUOT", 122), Fault::Kill, Fault::PowerCut];
+/// Trials at the same time: they wait, most of the time.
+const WALKERS: usize = 4;
+/// Long enough for what is due at once.
+const A_MOMENT: Duration = Duration::from_secs(10);
+
+// What an operator asks, as `sealrelay queue` does.
+const FLUSH: &str = "\"do\":\"flush\",\"id\":null";
+const HOLD: &str = "\"do\":\"hold\",\"which\":\"all\"";
+const RELEASE: &str = "\"do\":\"release\",\"which\":\"all\"";
+const RETRY: &str = "\"do\":\"retry\",\"which\":\"all\"";
+
+/// A daemon's life: alerts, what the relay host says to them, what the operator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// Deferred once, then taken.
+    Ordinary,
+    /// Held, released, refused for good, offered again, taken.
+    Operated,
+}
+
+/// What a walk came to.
+#[derive(Default)]
+struct Tally {
+    walked: BTreeMap<String, usize>,
+    acknowledged: usize,
+    arrived: usize,
+    twice: usize,
+}
+
+#[test]
+fn no_fault_in_any_call_of_an_ordinary_life_loses_or_damages_anything() {
+    walk(Life::Ordinary);
+}
+
+#[test]
+fn no_fault_in_any_call_of_an_operators_moves_loses_or_damages_anything() {
+    walk(Life::Operated);
+}
+
+fn walk(life: Life) {
+    if !have("cc") || !have("strace") {
+        return;
+    }
+    // The whole first: how many calls there are, and that none of them escapes.
+    let clean = Trial::new(life, 0, Fault::Kill, false);
+    let calls = clean.faults().calls();
+    if !clean.compare_with_strace() {
+        return;
+    }
+    let trouble = clean.check(&mut Tally::default());
+    assert_eq!(trouble, None, "without any fault");
+    assert!(calls.len() > 50, "only {} calls were found", calls.len());
+    find_planted_fault(life, &calls);
+
+    let whole = std::env::var_os("FAULT_WALK").is_some_and(|how| how == "whole");
+    // One more than there were: the order of threads is chance.
+    let numbers = |_| if whole { (1..=calls.len() + 1).collect() } else { sample(calls.len()) };
+    let jobs = FAULTS.into_iter().flat_map(|fault| numbers(fault).into_iter().map(move |number| (number, fault)));
+    let (jobs, results) =
+        (Mutex::new(jobs.collect::<Vec<_>>().into_iter()), Mutex::new((Tally::default(), Vec::new())));
+    std::thread::scope(|scope| {
+        for _ in 0..WALKERS {
+            scope.spawn(|| {
+                while let Some((number, fault)) = { jobs.lock().expect("jobs").next() } {
+                    let trial = Trial::new(life, number, fault, false);
+                    let mut tally = Tally::default();
+                    let trouble = trial.check(&mut tally);
+                    let kind = trial.kind_of(number).or_else(|| Some(calls.get(number - 1)?.kind.clone()));
+                    let (all, troubles) = &mut *results.lock().expect("results");
+                    all.add(format!("{fault:?} {}", kind.as_deref().unwrap_or("end")), &tally);
+                    if let Some(trouble) = trouble {
+                        eprintln!("{life:?}, call {number}, {fault:?}: {trouble}");
+                        troubles.push(format!("{life:?}, call {number}, {fault:?}: {trouble}"));
+                    }
+                }
+            });
+        }
+    });
+    let (tally, troubles) = results.into_inner().expect("results");
+    let walked: usize = tally.walked.values().sum();
+    eprintln!(
+        "{life:?}: {} calls, {walked} faults, {} acknowledged, {} arrived, {} twice",
+        calls.len(),
+        tally.acknowledged,
+        tally.arrived,
+        tally.twice
+    );
+    tally.walked.iter().for_each(|(kind, count)| eprintln!("  {count:4} {kind}"));
+    assert!(troubles.is_empty(), "{}", troubles.join("\n"));
+}
+
+impl Tally {
+    fn add(&mut self, kind: String, other: &Self) {
+        *self.walked.entry(kind).or_default() += 1;
+        self.acknowledged += other.acknowledged;
+        self.arrived += other.arrived;
+        self.twice += other.twice;
+    }
+}
+
+/// Some of the calls, others in every run.
+fn sample(calls: usize) -> Vec<usize> {
+    let chosen: BTreeSet<usize> =
+        (0..SAMPLE).map(|_| usize::from(u16::from_be_bytes(sealrelay::envelope::random())) % calls + 1).collect();
+    chosen.into_iter().collect()
+}
+
+/// With syncs that do nothing, a power cut at the end of the first life loses what was acknowledged.
+fn find_planted_fault(life: Life, calls: &[Call]) {
+    let found = [calls.len() / 2, calls.len() * 2 / 3, calls.len() / 3].into_iter().find_map(|number| {
+        let trial = Trial::new(life, number, Fault::PowerCut, true);
+        trial.check(&mut Tally::default()).filter(|trouble| trouble.contains("acknowledged and lost"))
+    });
+    let found = found.expect("syncs that do nothing were not noticed: this walk would find nothing");
+    eprintln!("{life:?}: planted, and found: {found}");
+}
+
+/// One life with one fault.
+struct Trial {
+    setup: Setup,
+    relay_host: RelayHost,
+    honest: Script,
+    acknowledged: Vec<String>,
+    fault: Option<Fault>,
+}
+
+impl Trial {
+    fn new(life: Life, number: usize, fault: Fault, planted: bool) -> Self {
+        let (relay_host, authority, identity) = RelayHost::honest();
+        let honest = Script::honest(&identity);
+        let setup = Setup::new(relay_host.port, &authority.pem).recipient("other@example.org", "default = true");
+        setup.configure();
+        let mut faults = Faults::of(&setup);
+        faults.planted = planted;
+        let mut run = setup.command(&["run"]);
+        if number == 0 {
+            // strace -f sees the same calls, one by one.
+            let traced = run;
+            run = Command::new("strace");
+            run.args(["-f", "-y", "-qq", "-s", "0", "-o"]).arg(setup.path("strace"));
+            run.args(["-e", "trace=openat,write,pwrite64,ftruncate,fsync,fdatasync,/rename.*,/unlink.*"]);
+            let mut preloaded = Command::new("env");
+            faults.prepare(&mut preloaded, 0, fault);
+            let settings = preloaded
+                .get_envs()
+                .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value?.to_str()?)));
+            run.arg("env").args(settings).arg(traced.get_program()).args(traced.get_args());
+        } else {
+            faults.prepare(&mut run, number, fault);
+        }
+        let mut trial =
+            Self { setup, relay_host, honest, acknowledged: Vec::new(), fault: (number > 0).then_some(fault) };
+        trial.live(life, run);
+        if fault == Fault::PowerCut && number > 0 {
+            trial.faults().cut_power();
+        }
+        trial
+    }
+
+    fn faults(&self) -> Faults<'_> {
+        Faults::of_run(&self.setup)
+    }
+
+    /// The kind of call `number`, if it was reached.
+    fn kind_of(&self, number: usize) -> Option<String> {
+        self.faults().calls().into_iter().find(|call| call.number == number).map(|call| call.kind)
+    }
+
+    /// The daemon's life, as far as it gets; killed at its end.
+    fn live(&mut self, life: Life, run: Command) {
+        let later = self.honest.clone().says("END", "451 4.3.0 Not now");
+        self.relay_host.now(later);
+        let mut acknowledged = Vec::new();
+        let Some(daemon) = self.setup.try_start_by(run) else { return };
+        for nth in 0..2 {
+            let name = format!("walked-{nth}.");
+            if try_send(&daemon.address, &alert(&name)).is_some_and(|reply| reply.starts_with("250")) {
+                acknowledged.push(name);
+            }
+        }
+        self.wait(&daemon, |status| status["counts"]["deferred"].as_u64() >= Some(4));
+        if life == Life::Operated {
+            self.operate(&daemon);
+        }
+        self.relay_host.now(self.honest.clone());
+        self.ask(FLUSH);
+        self.wait(&daemon, |status| status["spool"]["queued"] == 0 && status["counts"]["sent"].as_u64() >= Some(1));
+        // The removals are synced within a second.
+        std::thread::sleep(Duration::from_millis(700));
+        drop(daemon);
+        self.acknowledged = acknowledged;
+    }
+
+    fn operate(&self, daemon: &Daemon<'_>) {
+        self.ask(HOLD);
+        self.ask(RELEASE);
+        // Larger than what the relay host says it takes: refused for good.
+        let mut small = self.honest.clone();
+        small.capabilities = vec!["SIZE 1000".into(), "AUTH PLAIN LOGIN".into()];
+        self.relay_host.now(small);
+        self.ask(FLUSH);
+        self.wait(daemon, |status| status["spool"]["failed"] == 4);
+        self.relay_host.now(self.honest.clone());
+        self.ask(RETRY);
+    }
+
+    /// Asks the daemon, and nobody but it: a `queue` command that finds it dead takes hold of the spool itself.
+    fn ask(&self, what: &str) {
+        let mut answer = String::new();
+        let _ = UnixStream::connect(self.setup.path("control.sock")).and_then(|mut daemon| {
+            daemon.write_all(format!("{{\"command\":\"queue\",{what}}}\n").as_bytes())?;
+            daemon.read_to_string(&mut answer)
+        });
+    }
+
+    /// Until `what` holds, the daemon is dead, or a moment is over.
+    fn wait(&self, daemon: &Daemon<'_>, what: impl Fn(&serde_json::Value) -> bool) {
+        let until = Instant::now() + A_MOMENT;
+        while Instant::now() < until {
+            match daemon.try_status() {
+                Some(status) if what(&status) => return,
+                // After a fault some of it may never hold; then the log stands still.
+                Some(_) if self.fault.is_some() && self.setup.is_quiet() => return,
+                Some(_) => std::thread::sleep(Duration::from_millis(20)),
+                None => return,
+            }
+        }
+    }
+
+    /// Starts again without faults, and says what is wrong.
+    fn check(&self, tally: &mut Tally) -> Option<String> {
+        let damaged = || self.setup.spooled("damaged").len();
+        let Some(daemon) = self.setup.try_start_by(self.setup.command(&["run"])) else {
+            return Some(format!("it does not start again:\n{}", self.end_of_log()));
+        };
+        [RETRY, RELEASE, FLUSH].iter().for_each(|what| self.ask(what));
+        let wanted: Vec<(&str, &str)> = self
+            .acknowledged
+            .iter()
+            .flat_map(|name| self.setup.recipients.iter().map(move |(to, _)| (name.as_str(), to.as_str())))
+            .collect();
+        let until = Instant::now() + A_MOMENT;
+        while !self.setup.spooled("queue").is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let waiting = self.setup.spooled("queue").len();
+        if waiting + damaged() > 0 || daemon.terminate() != 0 {
+            return Some(format!("{waiting} wait and {} are damaged:\n{}", damaged(), self.end_of_log()));
+        }
+        let arrived = self.arrived();
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|wanted| !arrived.iter().any(|(to, text, _)| text.contains(wanted.0) && to == wanted.1))
+            .collect();
+        if !missing.is_empty() {
+            return Some(format!("acknowledged and lost: {missing:?}"));
+        }
+        let most = arrived.iter().map(|(.., times)| *times).max().unwrap_or(0);
+        // A call that does not work is made again, and costs no duplicate.
+        let died = matches!(self.fault, Some(Fault::Kill | Fault::PowerCut));
+        if most > if died { 2 } else { 1 } {
+            return Some(format!("a message came {most} times:\n{}", self.end_of_log()));
+        }
+        tally.acknowledged += wanted.len();
+        tally.arrived += arrived.len();
+        tally.twice += arrived.iter().filter(|(.., times)| *times > 1).count();
+        None
+    }
+
+    fn end_of_log(&self) -> String {
+        let log = self.setup.log();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("trace:")).collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+
+    /// Recipient, text and how many times, of each message. The same number always comes with the same octets.
+    fn arrived(&self) -> Vec<(String, String, usize)> {
+        let mut messages: BTreeMap<Vec<u8>, (String, usize)> = BTreeMap::new();
+        for taken in self.relay_host.heard().taken.clone() {
+            messages.entry(taken.message).or_insert((taken.rcpt, 0)).1 += 1;
+        }
+        let signer = self.setup.path("state/signer.asc");
+        let mut numbers = BTreeSet::new();
+        let opened = messages.into_iter().map(|(message, (rcpt, times))| {
+            let (to, certificate) =
+                self.setup.recipients.iter().find(|(address, _)| rcpt.contains(address.as_str())).expect("ours");
+            let opened = open(&message, certificate, &signer);
+            let number = (to.clone(), opened.manifest["epoch"].to_string(), opened.manifest["sequence"].to_string());
+            assert!(numbers.insert(number.clone()), "{number:?} came with two contents");
+            (to.clone(), String::from_utf8_lossy(opened.alert()).into_owned(), times)
+        });
+        opened.collect()
+    }
+
+    /// Whether every call that strace saw was counted, kind by kind.
+    fn compare_with_strace(&self) -> bool {
+        let log = std::fs::read_to_string(self.setup.path("strace")).unwrap_or_default();
+        if !met(log.contains("openat"), "strace that may trace") {
+            return false;
+        }
+        let folders = ["spool/", "state/"].map(|name| self.setup.path(name).display().to_string());
+        let ours = log.lines().filter(|line| {
+            folders.iter().any(|folder| line.contains(folder.as_str())) || ends_in_folder(line, &self.setup)
+        });
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        // Listing a directory is no change that could be lost.
+        for line in ours.filter(|line| !line.contains("O_DIRECTORY") && !line.contains("resumed")) {
+            let kind = line.split(['(', ' ']).filter(|word| !word.is_empty()).nth(1).unwrap_or_default();
+            *seen.entry(kind).or_default() += 1;
+        }
+        let calls = self.faults().calls();
+        let counted = |kinds: &[&str]| calls.iter().filter(|call| kinds.contains(&call.kind.as_str())).count();
+        let both = [
+            ("openat", counted(&["open", "create", "truncate"])),
+            ("write", counted(&["write"])),
+            ("fsync", counted(&["fsync"])),
+            ("fdatasync", counted(&["fdatasync"])),
+            ("rename", counted(&["rename"])),
+            ("unlink", counted(&["unlink"])),
+        ];
+        for (kind, counted) in both {
+            let strace: usize = seen
+                .iter()
+                .filter(|(seen, _)| seen.contains(kind) && (kind != "fsync" || **seen == kind))
+                .map(|(_, count)| count)
+                .sum();
+            eprintln!("  {kind}: {counted} counted, {strace} seen by strace");
+            assert!(counted >= strace && strace > 0, "{kind}: {counted} counted, {strace} seen by strace");
+        }
+        true
+    }
+}
+
+/// A descriptor of one of the two folders themselves.
+fn ends_in_folder(line: &str, setup: &Setup) -> bool {
+    ["spool>", "state>"].iter().any(|name| line.contains(&setup.path(name).display().to_string()))
+}
