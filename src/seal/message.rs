@@ -12,6 +12,7 @@ use openpgp::armor;
 use openpgp::serialize::stream::{Encryptor, LiteralWriter, Message, Recipient};
 use openpgp::types::Features;
 
+use super::container;
 use super::keyring::EncryptionKey;
 use super::signer::Signer;
 
@@ -30,11 +31,20 @@ pub struct To<'a> {
 /// # Errors
 /// What Sequoia says; `sink` then holds a fragment that must be thrown away.
 pub fn write(sink: &mut Vec<u8>, to: &To<'_>, signer: &Signer, text: &[u8]) -> openpgp::Result<usize> {
-    let features = if to.seipd_v2 { Features::empty().set_seipdv2() } else { Features::empty().set_seipdv1() };
-    let recipients = to.keys.iter().map(|key| Recipient::new(features.clone(), key.key_handle(), key));
     let mut armor = Counted { octets: 0, inner: armor::Writer::new(CrLf(sink), armor::Kind::Message)? };
-    let message = Message::new(&mut armor);
-    let message = Encryptor::for_recipients(message, recipients).build()?;
+    if to.seipd_v2 {
+        stream(&mut armor, to, signer, text)?;
+    } else {
+        container::write(&mut armor, to, signer, text)?;
+    }
+    armor.inner.finalize()?;
+    Ok(armor.octets)
+}
+
+/// A version 2 container, by Sequoia's streaming writers.
+fn stream(sink: impl Write + Send + Sync, to: &To<'_>, signer: &Signer, text: &[u8]) -> openpgp::Result<()> {
+    let recipients = to.keys.iter().map(|key| Recipient::new(Features::empty().set_seipdv2(), key.key_handle(), key));
+    let message = Encryptor::for_recipients(Message::new(sink), recipients).build()?;
     let mut message = openpgp::serialize::stream::Signer::new(message, signer.key())?;
     for certificate in to.certificates {
         message = message.add_intended_recipient(certificate);
@@ -43,9 +53,7 @@ pub fn write(sink: &mut Vec<u8>, to: &To<'_>, signer: &Signer, text: &[u8]) -> o
     // In pieces: the writers behind this one each make a buffer as large as what they are given at once.
     text.chunks(64 * 1024).try_for_each(|piece| message.write_all(piece))?;
     // Only this completes the message; a dropped one is broken.
-    message.finalize()?;
-    armor.inner.finalize()?;
-    Ok(armor.octets)
+    message.finalize()
 }
 
 /// Counts what goes through.

@@ -4,6 +4,7 @@
 //! returns why, and nothing of the alert anywhere. An attacker who writes log lines controls the alert's text, and can
 //! neither leave the sealed part nor reach an outer header.
 
+mod container;
 mod keyring;
 mod manifest;
 mod message;
