@@ -1,31 +1,32 @@
 # shellcheck shell=bash
 # Sourced by compare.sh: what is measured of sealrelay alone, one alert, acknowledgements, memory, and a large queue.
 
-# one_alert SESSIONS: milliseconds from its end of data to the sink's 250, by the same clock. That many TLS sessions
-# must have begun for it.
+# one_alert: sets took, milliseconds from its end of data to the sink's 250 by the same clock, and fresh, the number of
+# TLS sessions that began for it.
 one_alert() {
-    local before line
+    local before after handed
     before=$(tail -n 1 "$report")
-    line=$(load_to "$address" 1 1 "$size")
+    handed=$(of handed "$(load_to "$address" 1 1 "$size")")
     wait_for 10 has_received $(($(of received "$before") + 1)) || die "One alert did not arrive: $(tail -n 3 "$folder/log")"
-    took=$(calculate "($(of last "$(tail -n 1 "$report")") - $(of handed "$line")) / 1000" %.2f)
-    [ $(($(of logins "$(tail -n 1 "$report")") - $(of logins "$before"))) = "$1" ] ||
-        die "One alert: not $1 new session(s) at the relay host, as it was meant to be."
+    after=$(tail -n 1 "$report")
+    took=$(calculate "($(of last "$after") - $handed) / 1000" %.2f)
+    fresh=$(($(of logins "$after") - $(of logins "$before")))
 }
 
 idle_alerts() {
-    local alert
+    local alert pause
     local -a new=() warm=()
     start_relay_sink idle
     start_daemon idle 0ms
     # The first one after the start is not what is asked for.
-    one_alert 1
+    one_alert
     for ((alert = 1; alert <= alerts; alert++)); do
-        # An idle session is closed after 5 s.
-        sleep 6.5
-        one_alert 1; new+=("$took")
-        sleep 0.5
-        one_alert 0; warm+=("$took")
+        # An idle session is closed after 5 s; what counts is whether it was.
+        for pause in 6.5 0.5; do
+            sleep $pause
+            one_alert
+            if [ $fresh = 0 ]; then warm+=("$took"); else new+=("$took"); fi
+        done
     done
     stop_daemon
     stop "$sink_pid" || true
@@ -33,6 +34,7 @@ idle_alerts() {
     line "new session" "${new[*]}"
     line "warm session" "${warm[*]}"
     say
+    [ ${#new[@]} != 0 ] && [ ${#warm[@]} != 0 ] || die "Not both kinds of sessions were seen."
     latency "one alert, idle daemon, new TLS session" 25 "${new[@]}"
     latency "one alert, idle daemon, warm TLS session" 10 "${warm[@]}"
 }
@@ -104,7 +106,7 @@ large_queue() {
     first=$(calculate "($(first_received) - $begun) / 1000000" %.2f)
     row "start with $queued queued until the first delivery" "< 2 s" "$first s$(cold_or_not)" "$first < 2"
     wait_for_arrivals "$queued" || die "Only $(received) of $queued were delivered."
-    wait_for 10 queue_is_empty || die "$(count queued) messages are still queued."
+    wait_for 30 queue_is_empty || die "$(count queued) messages are still queued."
     afterwards=$(mebibytes VmHWM)
     row "  peak from that start to the end of the draining" "<= 96 MiB" "$afterwards MiB" "$afterwards <= 96"
     [ "$(of distinct "$(tail -n 1 "$report")")" = "$queued" ] || die "Not all were distinct: $(tail -n 1 "$report")"

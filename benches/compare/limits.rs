@@ -60,7 +60,7 @@ enum What {
         #[arg(long, default_value_t = 3)]
         seconds: u64,
     },
-    /// A whole OpenPGP message, signed, encrypted and armored, in memory
+    /// A whole OpenPGP message, signed, encrypted and armored by Sequoia's streaming writers, in memory
     Messages {
         /// The recipient's certificate
         #[arg(long)]

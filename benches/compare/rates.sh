@@ -118,7 +118,7 @@ measure_sealrelay() {
     end_to_end "$1" "$address" admin@example.org "$3"
     used=$(calculate "($(processor "$pid") - $used) / $3" %.2f)
     sink_used=$(calculate "($(processor "$sink_pid") - $sink_used) / $3" %.2f)
-    wait_for 10 queue_is_empty || die "$1: $(count queued) messages are still queued."
+    wait_for 30 queue_is_empty || die "$1: $(count queued) messages are still queued."
     stop_daemon
     stop "$sink_pid" || true
     open_sample "$run/$1.eml" "$folder/state/signer.asc"
