@@ -4,8 +4,9 @@
 //! `--ca-file` it is a relay's client (STARTTLS, AUTH PLAIN, commands pipelined, many messages a session), to measure
 //! what `sink` can take. Any reply that is not the wanted one ends it with status 1: a number made of refusals is none.
 //!
-//! Prints one line: `messages= seconds= rate= p50= p99= max=`, the last three in milliseconds, from the moment the last
-//! octets of a message are handed to the system to the moment its 250 is read.
+//! Prints one line: `messages= seconds= rate= p50= p99= max= handed=`. The three before the last are milliseconds from the
+//! moment the last octets of a message are handed to the system to the moment its 250 is read; `handed` is that first
+//! moment of the last message, in microseconds since 1970, to be compared with what `sink` prints.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use clap::Parser;
@@ -63,6 +64,13 @@ struct Arguments {
     bench: bool,
 }
 
+/// How long an acknowledgement took.
+struct Wait {
+    /// When the end of data was handed to the system.
+    from: SystemTime,
+    took: Duration,
+}
+
 /// What all sessions share.
 struct Load {
     to: SocketAddr,
@@ -101,27 +109,29 @@ async fn main() -> io::Result<()> {
         waits.extend(session??);
     }
     let seconds = started.elapsed().as_secs_f64();
-    waits.sort();
+    let handed = waits.iter().map(|wait| wait.from).max().unwrap_or(UNIX_EPOCH);
+    waits.sort_by_key(|wait| wait.took);
     let line = format!(
-        "messages={} seconds={seconds:.3} rate={:.1} p50={:.2} p99={:.2} max={:.2}",
+        "messages={} seconds={seconds:.3} rate={:.1} p50={:.2} p99={:.2} max={:.2} handed={}",
         waits.len(),
         waits.len() as f64 / seconds,
         percentile(&waits, 50),
         percentile(&waits, 99),
-        percentile(&waits, 100)
+        percentile(&waits, 100),
+        handed.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros())
     );
     writeln!(io::stdout(), "{line}")
 }
 
 /// Nearest rank, in milliseconds.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+fn percentile(sorted: &[Wait], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0)
+    sorted.get(rank - 1).map_or(0.0, |wait| wait.took.as_secs_f64() * 1000.0)
 }
 
 impl Load {
     /// One session after another, or one for all, until no message is left.
-    async fn run(self: Arc<Self>) -> io::Result<Vec<Duration>> {
+    async fn run(self: Arc<Self>) -> io::Result<Vec<Wait>> {
         match &self.relay {
             Some(relay) => self.relay_session(relay).await,
             None => self.alert_sessions().await,
@@ -134,7 +144,7 @@ impl Load {
         (number <= self.messages).then_some(number)
     }
 
-    async fn alert_sessions(&self) -> io::Result<Vec<Duration>> {
+    async fn alert_sessions(&self) -> io::Result<Vec<Wait>> {
         let mut waits = Vec::new();
         while let Some(number) = self.take() {
             let mut talk = Talk::new(self.connect().await?);
@@ -155,7 +165,7 @@ impl Load {
         Ok(waits)
     }
 
-    async fn relay_session(&self, relay: &Relay) -> io::Result<Vec<Duration>> {
+    async fn relay_session(&self, relay: &Relay) -> io::Result<Vec<Wait>> {
         let mut clear = Talk::new(self.connect().await?);
         clear.expect("220").await?;
         clear.write(b"EHLO [127.0.0.1]\r\n").await?;
@@ -257,11 +267,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         }
     }
 
-    /// Sends a whole message; how long its acknowledgement took.
-    async fn message(&mut self, message: &[u8]) -> io::Result<Duration> {
-        let started = Instant::now();
+    /// Sends a whole message and waits for its acknowledgement.
+    async fn message(&mut self, message: &[u8]) -> io::Result<Wait> {
+        let (from, started) = (SystemTime::now(), Instant::now());
         self.write(message).await?;
         self.expect("250").await?;
-        Ok(started.elapsed())
+        Ok(Wait { from, took: started.elapsed() })
     }
 }

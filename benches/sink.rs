@@ -1,4 +1,4 @@
-//! A relay host that takes everything and keeps nothing: the far end of `throughput.sh`.
+//! A relay host that takes everything and keeps nothing: the far end of `throughput.sh` and `compare/compare.sh`.
 //!
 //! It speaks STARTTLS (TLS 1.3 only) and AUTH PLAIN, reads each message whole, answers 250 and counts, by Message-ID, so
 //! that a lost message and a duplicate both show. It takes no mail outside TLS unless it is started with `--clear`,
@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// How often the counters are looked at. Their times are taken when a message is complete, so this blurs nothing.
+/// How often the counters are looked at. Their times are taken when a message has its 250, so this blurs nothing.
 const REPORT_EVERY: Duration = Duration::from_millis(20);
 /// The daemon closes idle sessions after 5 s; whoever is silent longer than this is gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -52,6 +52,9 @@ struct Arguments {
     /// Take mail without TLS and without a login, to measure a client alone
     #[arg(long)]
     clear: bool,
+    /// Where on loopback; 0 means any port
+    #[arg(long, default_value_t = 0)]
+    port: u16,
     /// Write the first message here, as it came
     #[arg(long)]
     sample: Option<PathBuf>,
@@ -80,7 +83,7 @@ struct Counts {
     smallest: usize,
     largest: usize,
     logins: u64,
-    /// Microseconds since 1970 at which the last message was complete.
+    /// Microseconds since 1970 at which the last message had its 250.
     last: u64,
     seen: HashSet<Vec<u8>>,
 }
@@ -89,7 +92,7 @@ struct Counts {
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let sink = Arc::new(Sink::new(&arguments)?);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     say(&format!("listening={}", listener.local_addr()?.port()))?;
     tokio::spawn(Arc::clone(&sink).report());
     let accept = async {
@@ -186,8 +189,8 @@ impl Sink {
                 "DATA" if logged_in => {
                     talk.say("354 End data with <CR><LF>.<CR><LF>").await?;
                     let message = talk.message().await?;
-                    self.count(&message)?;
                     talk.say("250 2.0.0 Ok").await?;
+                    self.count(&message)?;
                 }
                 "QUIT" => return talk.say("221 2.0.0 Bye").await,
                 _ if logged_in => talk.say("500 5.5.2 Command not known").await?,

@@ -40,6 +40,7 @@ tools=(
 # exclude each other; and each of these would change what `mail` or `cron` is on this machine.
 unpacked=(
     postfix             # the relay host, and smtp-source, smtp-sink, posttls-finger
+    procmail            # with Postfix the stack that is replaced, for benches/compare
     sasl2-bin           # saslpasswd2 makes the relay host's logins
     libsasl2-2          # Cyrus SASL, in the version of its plug-ins
     libsasl2-modules    # PLAIN, LOGIN and SCRAM
@@ -64,7 +65,7 @@ unpacked_is_good() {
     [ -e "$folder/env" ] || return 1
     local program
     for program in lib/postfix/sbin/smtpd lib/postfix/sbin/master sbin/smtp-source sbin/saslpasswd2 \
-        bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp bin/promtool sbin/cron; do
+        bin/procmail bin/formail bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp bin/promtool sbin/cron; do
         loads "$folder/root/usr/$program" || { bad=$program; return 1; }
     done
 }
@@ -115,6 +116,8 @@ unpack() {
     for archive in "$download"/*.deb; do
         dpkg -x "$archive" "$folder/root"
     done
+    # procmail comes as set-user-ID root: nothing in a folder of tests may be.
+    chmod -R ug-s "$folder/root"
     rm -rf "$download" "$folder/log"
     write_wrappers
     write_env
