@@ -11,7 +11,7 @@
 //! | 5xx to MAIL or RCPT; 5xx that names quota, rate, sender or policy (x.2.x, x.4.x, x.7.x) | a setting or an account is at fault: alarm, next relay host; behind the last one the message waits an hour |
 //! | 5xx to DATA or the end of data | next relay host; final when every one has repeated it for 24 hours: `failed/` |
 //! | larger than the relay host's SIZE | next relay host; final when none can take it: `failed/` |
-//! | our own disk: the entry cannot be read, or not be moved | the message waits an hour; nothing is lost by a full disk |
+//! | our own disk: the entry cannot be read, or not be moved | the message waits; nothing is lost by a full disk |
 //!
 //! Guarantees: unknown means deferred; sent means a final 250 and nothing else.
 

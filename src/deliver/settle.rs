@@ -24,7 +24,8 @@ impl Worker {
     pub(super) fn unreadable(&self, id: &QueueId, waiting: &Waiting, error: &EntryError) {
         if let EntryError::Unreadable(error) = error {
             let why = format!("its file cannot be read: {error}");
-            let attempts = self.again(waiting, backoff::AFTER_SETTING, &why);
+            // No descriptor left, perhaps, and soon one: a bad sector is not asked more often than any message.
+            let attempts = self.again(waiting, backoff::delay(waiting.attempts.count.saturating_add(1)), &why);
             maillog::not_moved(id, &attempts.last_reply);
             self.spool.defer(id, attempts);
         }
