@@ -251,6 +251,8 @@ ca_file = "ca.pem"
 connections = $connections
 [spool]
 directory = "spool"
+[heartbeat]
+every = "off"
 [state]
 directory = "state"
 [control]
