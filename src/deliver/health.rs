@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -18,6 +18,8 @@ use crate::status::RelayStatus;
 /// A wrong login is not tried more often in any hour, whoever asks for it: providers lock accounts.
 const LOGINS_AN_HOUR: usize = 4;
 const HOUR: Duration = Duration::from_secs(3600);
+/// See [`Health::took_a_message`].
+const RETRY_ALL: Duration = Duration::from_secs(5 * 60);
 
 /// A relay host's health.
 pub struct Health {
@@ -32,6 +34,8 @@ pub struct Health {
 #[derive(Default, Clone)]
 struct State {
     troubles: u32,
+    /// When everything was tried because it was well again.
+    retried_all: Option<Instant>,
     /// The largest message it takes.
     size: Option<u64>,
     /// It cannot be used, as far as the last attempt showed.
@@ -105,16 +109,24 @@ impl Health {
         self.better.notify_waiters();
     }
 
-    /// It took a message: the relay host is well. Whether there had been trouble.
+    /// It took a message: the relay host is well. Whether what waits for it should be tried now, because there had been
+    /// trouble or a setting had been at fault; that comes once in [`RETRY_ALL`], or one message that it never takes would
+    /// be tried after each that it does.
     pub fn took_a_message(&self, now: SystemTime) -> bool {
         let mut state = self.state();
         state.last_success = Some(now);
         let was_in_trouble = state.trouble.take().is_some();
-        (state.troubles, state.next, state.not_taken) = (0, None, None);
+        let setting = state.not_taken.take().is_some_and(|trouble| trouble.meaning() == Meaning::SettingWrong);
+        (state.troubles, state.next) = (0, None);
         if was_in_trouble {
             maillog::relay_usable(&self.relay);
         }
-        was_in_trouble
+        let is_due = state.retried_all.is_none_or(|then| then.elapsed() >= RETRY_ALL);
+        let retry_all = was_in_trouble || (setting && is_due);
+        if retry_all {
+            state.retried_all = Some(Instant::now());
+        }
+        retry_all
     }
 
     /// It works, and did not take a message.

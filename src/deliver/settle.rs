@@ -22,7 +22,8 @@ use crate::spool::{Attempts, EntryError, Header, Waiting};
 
 impl Worker {
     pub(super) fn unreadable(&self, id: &QueueId, waiting: &Waiting, error: &EntryError) {
-        if let EntryError::Unreadable(error) = error {
+        // What is damaged was set aside, unless the disk did not take that either.
+        if self.spool.is_waiting(id) {
             let why = format!("its file cannot be read: {error}");
             // No descriptor left, perhaps, and soon one: a bad sector is not asked more often than any message.
             let attempts = self.again(waiting, backoff::delay(waiting.attempts.count.saturating_add(1)), &why);
