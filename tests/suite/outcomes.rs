@@ -151,3 +151,20 @@ fn what_cannot_even_be_set_aside_is_tried_again_and_not_forgotten() {
     eventually("damaged/", || taken.is_file().then_some(()));
     assert_eq!(relay_host.heard().taken.len(), 0);
 }
+
+#[test]
+fn one_refusal_and_a_day_of_other_trouble_are_not_a_day_of_refusals() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("END", "554 5.6.0 I do not like it"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "refused once");
+    deferred(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    refused_for_hours(&setup, &format!("localhost:{}", relay_host.port), 30);
+    relay_host.now(Script::honest(&identity).says("MAIL", "421 4.7.0 not now"));
+    let daemon = setup.start();
+    daemon.flush();
+    eventually("another attempt", || (daemon.status()["counts"]["deferred"] == 1).then_some(()));
+    assert_eq!((setup.spooled("queue").len(), setup.spooled("failed").len()), (1, 0));
+}

@@ -200,3 +200,25 @@ fn what_the_first_has_deferred_for_a_quarter_of_an_hour_goes_to_the_second_and_n
     send_alert(&daemon.address, "new");
     two.first.taken(1);
 }
+
+#[test]
+fn a_relay_host_at_its_cap_is_waited_for_and_not_asked_again_and_again() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem).relay("messages_per_day = 4");
+    let daemon = setup.start();
+    for nth in 0..6 {
+        send_alert(&daemon.address, &format!("alert {nth}"));
+    }
+    relay_host.taken(1);
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id())).expect("its numbers");
+        let words: Vec<&str> = stat.rsplit(')').next().expect("a state").split_whitespace().collect();
+        // User and system time, in hundredths of a second.
+        words[11].parse::<u64>().expect("a number") + words[12].parse::<u64>().expect("a number")
+    };
+    let before = used();
+    std::thread::sleep(Duration::from_secs(3));
+    let busy = used() - before;
+    assert!(busy < 60, "{busy} hundredths of a second of processor in three seconds of waiting");
+    assert_eq!(setup.spooled("queue").len(), 5);
+}
