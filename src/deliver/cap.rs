@@ -191,6 +191,10 @@ mod tests {
 
     #[test]
     fn a_cap_of_one_is_one() {
-        assert_eq!(sent(&Cap::new(Some(1), None, None), 2 * 3600 + 10), [0, 3600, 7200]);
+        assert_eq!(
+            sent(&Cap::new(Some(1), None, None), 2 * 3600 + 10),
+            [0, 3601, 7202],
+            "a moment above the hour, so that none slips in"
+        );
     }
 }
