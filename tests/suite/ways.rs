@@ -233,6 +233,22 @@ fn a_dead_ip_family_costs_a_moment_and_not_a_time_out() {
 }
 
 #[test]
+fn a_dead_network_ends_check_with_75_and_says_where_it_timed_out() {
+    let (listener, _filling) = black_hole("127.0.0.1", 0);
+    let port = listener.local_addr().expect("bound").port();
+    let setup = Setup::new(port, &Authority::new("test CA").pem).relay("host = \"127.0.0.1\"");
+    setup.configure();
+    let output = setup.run(&["check"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    assert!(
+        text.contains("timed out at connecting") && text.contains("that the firewall lets this user out"),
+        "{text}"
+    );
+    assert!(!text.contains("CONNECTED") && text.contains("Verify return code: none"), "{text}");
+}
+
+#[test]
 fn a_client_certificate_is_shown_to_a_relay_host_that_demands_one() {
     let (relay_host, authority, identity) = RelayHost::honest();
     let clients = Authority::new("clients' CA");
