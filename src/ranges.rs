@@ -105,11 +105,6 @@ impl Ranges {
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().map(|(first, last)| (*first, *last))
     }
-
-    /// At most the `limit` ranges with the greatest numbers; whether there were more.
-    pub fn newest(&self, limit: usize) -> (Self, bool) {
-        (Self(self.0.iter().rev().take(limit).map(|(first, last)| (*first, *last)).collect()), self.0.len() > limit)
-    }
 }
 
 impl FromIterator<u64> for Ranges {

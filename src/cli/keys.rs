@@ -192,9 +192,9 @@ fn own_key(config: &Config, arguments: &Signer) -> Result<u8, Failure> {
         let next = signer::rotate(state, &config.sender.address)?;
         say(format!("The next key is {next}."));
         say(
-            "Restart the relay: from then on every message announces it for 30 days, signed by the present key, and then",
+            "Run `sealrelay config reload`: from then on every message announces it for 30 days, signed by the present",
         );
-        say("it takes over by itself. Until the restart nothing changes. Make a new backup.");
+        say("key, and then it takes over by itself. Until the reload nothing changes. Make a new backup.");
     } else if let Some(backup) = &arguments.export_backup {
         let fingerprint = signer::export_backup(state, backup)?;
         say(format!("{} holds the SECRET key {fingerprint}.", backup.display()));

@@ -64,22 +64,73 @@ pub struct Facts {
     pub warnings: Vec<String>,
 }
 
-/// Ranges of numbers in one list. A heartbeat must stay in the size class of an ordinary alert.
-const RANGES: usize = 150;
+/// How much of its lists a heartbeat tells.
+struct Cut {
+    /// Warnings, relay hosts, certificates: so many of each.
+    items: usize,
+    /// Characters of a warning, or of what is said of a relay host.
+    text: usize,
+    /// Ranges of numbers, all lists together.
+    ranges: usize,
+}
+
+/// The first that fits is taken. The last one always does: what is left has bounds of its own.
+const CUTS: [Cut; 5] = [
+    Cut { items: 8, text: 400, ranges: 60 },
+    Cut { items: 6, text: 300, ranges: 40 },
+    Cut { items: 4, text: 200, ranges: 25 },
+    Cut { items: 3, text: 120, ranges: 15 },
+    Cut { items: 2, text: 80, ranges: 8 },
+];
+
+/// Octets of a heartbeat, about, with which it stays in the size class of an ordinary alert, in both formats.
+const ROOM: usize = 7_000;
 
 impl Facts {
-    /// Cuts lists that are too long to their newest part, and says so in `from`.
-    pub fn shorten(mut self) -> Self {
-        let mut from = self.from;
-        for ranges in self.never.values_mut().chain([&mut self.waiting]) {
-            let (newest, cut) = ranges.newest(RANGES);
-            if let Some((first, _)) = newest.iter().next().filter(|_| cut) {
-                from = from.max(first);
-            }
-            *ranges = newest;
+    /// Cuts what is too long for the smallest size class: texts to their beginning, lists of numbers to their newest part,
+    /// which `from` says, other lists to their beginning, which the last warning says.
+    pub fn shorten(self) -> Self {
+        let whole = self.clone();
+        let mut cuts = CUTS.iter().map(|cut| whole.clone().cut(cut));
+        cuts.find(|facts| facts.size() <= ROOM).unwrap_or_else(|| self.cut(&CUTS[CUTS.len() - 1]))
+    }
+
+    fn cut(mut self, cut: &Cut) -> Self {
+        self.keep_newest(cut.ranges);
+        let left_out = [
+            (left_out(&mut self.warnings, cut.items), "warning(s)"),
+            (left_out(&mut self.relays, cut.items), "relay host(s)"),
+            (left_out(&mut self.certificates, cut.items), "certificate(s)"),
+        ];
+        let said = self.relays.iter_mut().flat_map(|relay| [&mut relay.trouble, &mut relay.advice]).flatten();
+        said.chain(&mut self.warnings).for_each(|text| abridge(text, cut.text));
+        let left_out: Vec<String> =
+            left_out.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}")).collect();
+        if !left_out.is_empty() {
+            self.warnings.push(format!("left out here: {}; `sealrelay status` has them", left_out.join(", ")));
         }
-        self.from = from;
         self
+    }
+
+    /// Keeps the `limit` newest ranges of all lists together.
+    fn keep_newest(&mut self, limit: usize) {
+        let lists = self.never.values().chain([&self.waiting]);
+        let mut starts: Vec<u64> = lists.flat_map(|ranges| ranges.iter().map(|(first, _)| first)).collect();
+        if starts.len() <= limit {
+            return;
+        }
+        starts.sort_unstable_by(|a, b| b.cmp(a));
+        self.from = self.from.max(starts[limit - 1]);
+        let kept = Ranges::of(self.from, u64::MAX);
+        for ranges in self.never.values_mut().chain([&mut self.waiting]) {
+            *ranges = std::mem::take(ranges).within(&kept);
+        }
+    }
+
+    /// Octets it takes in a message, about: as JSON, indented, and in words, which may have to be encoded.
+    fn size(&self) -> usize {
+        let json = serde_json::to_string_pretty(self).map_or(0, |json| json.len() + 3 * json.lines().count());
+        json + self.in_words("", "", "", "").len() * 4 / 3
     }
 
     /// The text for people. `signer` and `epoch` are named where the state is new.
@@ -117,8 +168,11 @@ impl Facts {
             line("Signed by", signer.to_owned()),
             line("Epoch of numbers", epoch.to_owned()),
             line("Highest number before this", self.highest.to_string()),
-            line("  still in the spool", self.waiting.to_string()),
         ];
+        if self.from > 1 {
+            lines.push(line("  listed here from", self.from.to_string()));
+        }
+        lines.push(line("  still in the spool", self.waiting.to_string()));
         lines.extend(
             self.never.iter().map(|(why, numbers)| line(&format!("  will not come, {why}"), numbers.to_string())),
         );
@@ -152,6 +206,19 @@ impl Facts {
             )
         }));
         lines
+    }
+}
+
+/// Takes what is behind the first `limit` out of `list`; how many those are.
+fn left_out<T>(list: &mut Vec<T>, limit: usize) -> usize {
+    list.drain(limit.min(list.len())..).count()
+}
+
+/// Cuts `text` to `limit` characters, and shows that it was.
+fn abridge(text: &mut String, limit: usize) {
+    if let Some((end, _)) = text.char_indices().nth(limit) {
+        text.truncate(end);
+        text.push_str("...");
     }
 }
 
@@ -194,9 +261,8 @@ pub fn seconds(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn lists_that_are_too_long_keep_their_newest_part_and_say_from_where() {
-        let facts = Facts {
+    fn facts() -> Facts {
+        Facts {
             reason: Reason::Regular,
             made: 0,
             every: Some(86400),
@@ -207,16 +273,37 @@ mod tests {
             from: 1,
             highest: 10_000,
             waiting: (0..400).map(|n| n * 2 + 1).collect(),
-            never: [("unused".to_owned(), Ranges::of(1, 9_000))].into(),
+            never: [("unused".to_owned(), Ranges::of(1_000, 9_000))].into(),
             not_sealed: 0,
             spool: spool::Totals::default(),
             certificates: Vec::new(),
             relays: Vec::new(),
             warnings: Vec::new(),
-        };
-        let short = facts.clone().shorten();
-        assert_eq!((short.from, short.waiting.iter().count()), (501, RANGES));
-        assert_eq!(short.never, facts.never);
-        assert!(short.in_words("h", "a@b", "F", "e").contains("within 1day"));
+        }
+    }
+
+    #[test]
+    fn lists_that_are_too_long_keep_their_newest_part_together_and_say_from_where() {
+        let short = facts().shorten();
+        let ranges = short.waiting.iter().count();
+        assert!((20..60).contains(&ranges), "{ranges}");
+        // The other list's range is newer than all of these, and is one of those that are counted.
+        assert_eq!(short.never, facts().never);
+        assert!(CUTS.iter().any(|cut| cut.ranges == ranges + 1), "{ranges}");
+        assert_eq!(short.from, 801 - 2 * ranges as u64);
+        assert_eq!(short.waiting, facts().waiting.within(&Ranges::of(short.from, u64::MAX)));
+        let words = short.in_words("h", "a@b", "F", "e");
+        assert!(words.contains("within 1day") && words.contains("listed here from"), "{words}");
+    }
+
+    #[test]
+    fn what_is_left_out_of_other_lists_is_counted() {
+        let few = facts();
+        let few = Facts { waiting: Ranges::default(), warnings: vec!["w".repeat(300); 2], ..few };
+        assert_eq!(few.clone().shorten().warnings, few.warnings);
+        let many = Facts { warnings: vec!["\u{e4}".repeat(500); 20], ..few }.shorten();
+        let (last, others) = many.warnings.split_last().expect("some");
+        assert_eq!(*last, format!("left out here: {} warning(s); `sealrelay status` has them", 20 - others.len()));
+        assert!(others.iter().all(|text| text.ends_with("\u{e4}...")), "{others:?}");
     }
 }

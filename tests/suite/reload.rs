@@ -100,6 +100,40 @@ fn a_bad_new_configuration_leaves_the_old_one_running_and_says_why() {
 }
 
 #[test]
+fn a_bad_configuration_by_signal_leaves_the_old_one_running_and_the_log_says_why() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    let before = daemon.status();
+    let good = fs::read_to_string(setup.path("sealrelay.toml")).expect("a configuration");
+    let rows = [
+        ("a typing mistake", good.replace("[[relay]]", "[[rellay]]"), "rellay"),
+        ("a CA file that is not there", good.replace("\"ca.pem\"", "\"gone.pem\""), "gone.pem"),
+        ("another listener", good.replace("127.0.0.1:0", "127.0.0.1:1"), "[listen] changed"),
+    ];
+    for (nth, (name, text, why)) in (1..).zip(rows) {
+        assert_ne!(text, good, "{name}");
+        setup.write("sealrelay.toml", text.as_bytes());
+        daemon.hang_up();
+        let said = eventually("a word in the log", || {
+            let log = setup.log();
+            let said: Vec<&str> = log.lines().filter(|line| line.contains("configuration not reloaded")).collect();
+            said.get(nth - 1).map(|line| (*line).to_owned())
+        });
+        assert!(said.contains(why), "{name}: {said}");
+        send_alert(&daemon.address, name);
+        assert_eq!(relay_host.taken(nth).len(), nth, "{name}: alerts still go out");
+    }
+    assert!(!setup.log().contains("configuration reloaded"));
+    setup.write("sealrelay.toml", good.as_bytes());
+    let after = daemon.status();
+    assert_eq!((&after["pid"], &after["listening"]), (&before["pid"], &before["listening"]));
+    daemon.hang_up();
+    eventually("the repaired one", || setup.log().contains("configuration reloaded").then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
 fn reloads_under_load_lose_and_double_nothing() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem).listen("early_dot_wait = \"0ms\"");
