@@ -137,15 +137,19 @@ impl Run {
             }
             return;
         }
+        // What it lists now it knows better than those before it: an operator may have sent what had failed. Of what is
+        // below its lists, which may have been cut, those before it still hold.
+        let below = Ranges::of(0, facts.from.saturating_sub(1));
+        for (why, numbers) in &mut self.never {
+            let lasts = is_final(why) && !facts.never.contains_key(why);
+            if !lasts {
+                *numbers = std::mem::take(numbers).within(&below);
+            }
+        }
         for (why, numbers) in &facts.never {
             self.never.entry(why.chars().take(40).collect()).or_default().add_all(numbers);
         }
-        // What it lists now it knows better than those before it: an operator may have sent what had failed.
-        let others = |why: &String| facts.never.contains_key(why);
-        self.never.retain(|why, _| is_final(why) || others(why));
-        for (why, numbers) in &facts.never {
-            self.never.insert(why.chars().take(40).collect(), numbers.clone());
-        }
+        self.never.retain(|_, numbers| !numbers.is_empty());
         self.last = Some(Last {
             sequence,
             made: facts.made,
@@ -223,6 +227,22 @@ mod tests {
             "spool": crate::spool::Totals::default(), "certificates": [], "relays": [], "warnings": [],
         });
         serde_json::from_value(json).expect("facts")
+    }
+
+    #[test]
+    fn a_heartbeat_whose_lists_were_cut_leaves_what_earlier_ones_told_of_the_numbers_below() {
+        let mut run = run([1, 10, 12, 20]);
+        run.heartbeat(
+            10,
+            &facts(1000, 9, Ranges::default(), &[("unused", Ranges::of(2, 5)), ("failed", Ranges::of(6, 9))]),
+        );
+        let cut = facts(2000, 19, Ranges::default(), &[("unused", Ranges::of(11, 11)), ("failed", Ranges::of(13, 19))]);
+        run.heartbeat(20, &Facts { from: 8, ..cut });
+        assert_eq!(
+            (run.never["unused"].to_string(), run.never["failed"].to_string()),
+            ("2-5, 11".into(), "6-7, 13-19".into())
+        );
+        assert_eq!(run.judge(2000 + GRACE, true).missing.to_string(), "8-9");
     }
 
     #[test]

@@ -238,6 +238,90 @@ fn every_figure_is_what_the_client_and_the_relay_host_counted() {
     drop(daemon);
 }
 
+#[test]
+fn what_was_refused_and_what_was_the_second_of_a_session_is_told_as_it_was_counted() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let identity = authority.issue_for_days("localhost", 90);
+    relay_host.now(Script::honest(&identity));
+    let setup = Setup::new(relay_host.port, &authority.pem).listen("early_dot_wait = \"0ms\"").heartbeat("24h");
+    setup.configure();
+    let text = std::fs::read_to_string(setup.path("sealrelay.toml")).expect("a configuration");
+    let text = text.replace("directory = \"spool\"", "directory = \"spool\"\nquota = \"1MiB\"");
+    let setup = setup.with_configuration(&text);
+    let daemon = setup.start();
+    settled(&setup, &relay_host, 1);
+
+    // Three in one session that says HELO, as clients that send one do: two are more than it should.
+    let (mut client, _) = Client::connect(&daemon.address);
+    assert!(client.say("HELO monitor").starts_with("250"));
+    for nth in 1..=3 {
+        assert!(client.say("MAIL FROM:<root@monitor>").starts_with("250"));
+        assert!(client.say("RCPT TO:<root>").starts_with("250"));
+        assert!(client.say("DATA").starts_with("354"));
+        client.send(format!("{}.\r\n", alert(&format!("number {nth} of one session"))).as_bytes());
+        assert!(client.reply().starts_with("250"), "number {nth}");
+    }
+    drop(client);
+    settled(&setup, &relay_host, 4);
+    // A session that is still open keeps to what its relay host said; counts go on over restarts.
+    assert_eq!(daemon.terminate(), 0);
+
+    // Two that are larger than what the relay host takes: it says so when it is asked, and they are given up.
+    let mut small = Script::honest(&identity);
+    small.capabilities = vec!["SIZE 1000".into(), "AUTH PLAIN".into()];
+    relay_host.now(small);
+    let daemon = setup.start();
+    (0..2).for_each(|nth| send_alert(&daemon.address, &format!("too large for it {nth}")));
+    eventually("two in failed/", || (setup.spooled("failed").len() == 2).then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+
+    // And as many as a client was refused while the spool was full.
+    relay_host.now(Script::honest(&identity).says("greeting", "421 later"));
+    let daemon = setup.start();
+    let body = "x".repeat(70) + "\r\n";
+    let refused = (0..80)
+        .filter(|nth| {
+            let (mut client, banner) = Client::connect(&daemon.address);
+            if banner.starts_with("421") {
+                return true;
+            }
+            client.begin_data("EHLO monitor", &["root"]);
+            client.send(format!("{}.\r\n", alert(&format!("{nth} {}", body.repeat(150)))).as_bytes());
+            !client.reply().starts_with("250")
+        })
+        .count();
+    assert!((1..80).contains(&refused), "{refused}");
+    relay_host.now(Script::honest(&identity));
+    daemon.flush();
+    eventually("an empty spool", || setup.spooled("queue").is_empty().then_some(()));
+    let number = send_now(&setup)["admin@example.org"].as_u64().expect("a number");
+    eventually("the heartbeat", || {
+        let told = heartbeats(&setup, &relay_host).len();
+        (told == 2).then_some(())
+    });
+
+    let all = opened(&setup, &relay_host);
+    let told = all.last().expect("some").manifest["heartbeat"].clone();
+    let totals = &told["totals"];
+    let counted = [
+        ("second_transactions", 2),
+        ("undeliverable", 2),
+        ("not_taken", refused as u64),
+        ("accepted", 3 + 2 + 80 - refused as u64),
+        ("sent", all.len() as u64 - 1),
+    ];
+    for (name, counted) in counted {
+        assert_eq!(totals[name], counted, "{name} in {totals}");
+    }
+    assert_eq!((&told["never"], &told["spool"]["failed"]), (&serde_json::json!({"failed": [[5, 6]]}), &2.into()));
+    assert_eq!(told["highest"], number - 1);
+    // The relay host's certificate, by what its authority put into it.
+    let presented = &told["relays"][0]["certificate"];
+    assert_eq!(presented["expires"], identity.expires(), "{presented}");
+    let noticed = all.iter().filter(|opened| opened.noticed().contains("session")).count();
+    assert_eq!(noticed, 2, "each of them says so itself");
+}
+
 /// When the first recipient's certificate expires, as another program of OpenPGP reads it.
 fn expiry(setup: &Setup) -> Value {
     let policy = StandardPolicy::new();

@@ -1,17 +1,21 @@
 //! What a relay host can see of us: every octet it hears, by class, against a fixed list. What an alert says is in none.
 //! `cargo test --test suite -- outside --nocapture` prints the list as it was met.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
 
 use sequoia_openpgp as openpgp;
 
+use openpgp::cert::CertBuilder;
 use openpgp::packet::{PKESK, SEIP};
 use openpgp::parse::Parse;
 use openpgp::policy::StandardPolicy;
-use openpgp::{Cert, Packet, PacketPile};
+use openpgp::{Cert, Packet, PacketPile, Profile};
+use sealrelay::seal::NOTICE;
 
 use crate::captures::{Capture, Pacing, captures, replay};
+use crate::support::client::send_alert;
 use crate::support::daemon::Setup;
 use crate::support::eventually;
 use crate::support::relay_host::{PASSWORD, RelayHost, USERNAME};
@@ -75,11 +79,27 @@ const INLINE: [&str; 13] = [
     "-----END PGP MESSAGE-----",
 ];
 
+/// The fixed text that says that nothing can be sealed; the only thing that goes out unsealed.
+const NOTICE_FORM: [&str; 9] = [
+    "From: ossec@example.org",
+    "To: told@example.org",
+    "Date: {day}, {2 digits} {month} {4 digits} {2 digits}:{2 digits}:00 +0000",
+    "Message-ID: <{32 hex digits}@example.org>",
+    "Subject: [...]",
+    "MIME-Version: 1.0",
+    "Content-Type: text/plain; charset=us-ascii",
+    "",
+    NOTICE,
+];
+
 /// Sizes of whole messages.
 const SMALLEST_CLASS: RangeInclusive<usize> = 16 * 1024 - 5..=16 * 1024;
+const CLASS_OF_64_KIB: RangeInclusive<usize> = 64 * 1024 - 5..=64 * 1024;
 
 /// What is not sealed of an OpenPGP message.
 const PACKETS: [&str; 2] = ["session key, version 3, for the recipient's subkey", "SEIPD, version 1"];
+/// The same for a certificate of version 6.
+const PACKETS_V6: [&str; 2] = ["session key, version 6, for the recipient's subkey", "SEIPD, version 2"];
 
 /// The class of each line.
 fn classes(message: &[u8]) -> Vec<String> {
@@ -149,10 +169,14 @@ fn packets(message: &[u8], recipient: &Cert) -> Vec<String> {
     let text = String::from_utf8_lossy(message);
     let policy = StandardPolicy::new();
     let mut keys = recipient.keys().with_policy(&policy, None).for_transport_encryption();
-    let subkey = keys.next().expect("a subkey").key().keyid();
+    let subkey = keys.next().expect("a subkey").key().clone();
+    let id = subkey.keyid();
+    let is_for_it = |key: Option<openpgp::KeyHandle>| key == Some(subkey.fingerprint().into());
     let class = |packet: Packet| match packet {
-        Packet::PKESK(PKESK::V3(pkesk)) if pkesk.recipient() == Some(&subkey) => PACKETS[0].to_owned(),
+        Packet::PKESK(PKESK::V3(pkesk)) if pkesk.recipient() == Some(&id) => PACKETS[0].to_owned(),
+        Packet::PKESK(PKESK::V6(pkesk)) if is_for_it(pkesk.recipient().map(Into::into)) => PACKETS_V6[0].to_owned(),
         Packet::SEIP(SEIP::V1(_)) => PACKETS[1].to_owned(),
+        Packet::SEIP(SEIP::V2(_)) => PACKETS_V6[1].to_owned(),
         other => format!("{other:?}"),
     };
     let armor = &text[text.find("-----BEGIN").expect("armor")..];
@@ -211,6 +235,93 @@ fn a_relay_host_sees_what_is_on_the_list_and_nothing_of_an_alert() {
     print(&commands, &sizes, words.len());
 }
 
+#[test]
+fn heartbeats_large_alerts_version_6_and_the_notice_are_on_the_list_too() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let (six, _) = CertBuilder::general_purpose(Some("<six@example.org>"))
+        .set_profile(Profile::RFC9580)
+        .and_then(CertBuilder::generate)
+        .expect("a key");
+    let (brief, _) = CertBuilder::general_purpose(Some("<told@example.org>"))
+        .set_creation_time(SystemTime::now())
+        .set_validity_period(Duration::from_secs(5))
+        .generate()
+        .expect("a key");
+    let setup = Setup::new(relay_host.port, &authority.pem)
+        .recipient_with("six@example.org", six, "default = true")
+        .recipient_with("told@example.org", brief, "default = true\non_expired = \"notice\"")
+        .heartbeat("24h");
+    let daemon = setup.start();
+    // The heartbeats of a new state, an alert of the class of 64 KiB while all can be sealed to, one when one cannot.
+    relay_host.taken(3);
+    let large = format!("large {}", "198.51.100.7 tried user carol-of-accounts\r\n".repeat(700));
+    send_alert(&daemon.address, &large);
+    relay_host.taken(6);
+    std::thread::sleep(Duration::from_secs(6));
+    send_alert(&daemon.address, "small, of user carol-of-accounts");
+    let taken = relay_host.taken(9);
+    eventually("an empty spool", || setup.spooled("queue").is_empty().then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+
+    let mut met: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for taken in &taken {
+        let (address, certificate) =
+            setup.recipients.iter().find(|(address, _)| taken.rcpt.contains(address.as_str())).expect("a recipient");
+        let sealed = taken.message.windows(10).any(|window| window == b"-----BEGIN");
+        let expected = if sealed { &PGP_MIME[..] } else { &NOTICE_FORM[..] };
+        // With version 6 there is no checksum (RFC 9580 6.1).
+        let six = address.starts_with("six@");
+        let expected: Vec<String> = expected
+            .iter()
+            .filter(|line| !six || **line != "={checksum}")
+            .map(|line| if line.starts_with("To: ") { format!("To: {address}") } else { (*line).to_owned() })
+            .collect();
+        assert_eq!(classes(&taken.message), expected);
+        let size = taken.message.len();
+        let class = match size {
+            _ if !sealed => "the notice",
+            _ if SMALLEST_CLASS.contains(&size) => "16 KiB",
+            _ if CLASS_OF_64_KIB.contains(&size) => "64 KiB",
+            _ => panic!("{address}: {size} octets are of no class"),
+        };
+        if sealed {
+            let expected = if six { PACKETS_V6 } else { PACKETS };
+            assert_eq!(packets(&taken.message, certificate), expected);
+        }
+        assert!(!outside_of_armor(&taken.message).contains("carol"));
+        *met.entry((address.clone(), class.to_owned())).or_default() += 1;
+    }
+    let row = |address: &str, class: &str, count| ((format!("{address}@example.org"), class.to_owned()), count);
+    // Heartbeat and small alert look alike.
+    let expected = [
+        row("admin", "16 KiB", 2),
+        row("admin", "64 KiB", 1),
+        row("six", "16 KiB", 2),
+        row("six", "64 KiB", 1),
+        row("told", "16 KiB", 1),
+        row("told", "64 KiB", 1),
+        row("told", "the notice", 1),
+    ];
+    assert_eq!(met, expected.into());
+
+    let heard = relay_host.heard();
+    let clear = String::from_utf8_lossy(&heard.clear).into_owned();
+    assert!(clear.lines().all(|line| IN_CLEAR.contains(&line)), "{clear}");
+    let (login, sizes) = (base64(&format!("\0{USERNAME}\0{PASSWORD}")), taken.iter().map(|one| one.message.len()));
+    let sizes: BTreeSet<usize> = sizes.collect();
+    for line in &heard.inside {
+        let line = line.replace(&login, "{the login}");
+        let line = match line.split_once(" SIZE=") {
+            Some((mail, size)) if size.parse().is_ok_and(|size| sizes.contains(&size)) => {
+                format!("{mail} SIZE={{that of the message}}")
+            }
+            _ => ["six@", "told@"].iter().fold(line, |line, name| line.replace(name, "admin@")),
+        };
+        assert!(COMMANDS.contains(&line.as_str()), "{line}");
+    }
+    println!("beside alerts of the smallest class: {met:?}");
+}
+
 /// A MAIL command whose size is one of a finished message's.
 fn named(command: String) -> String {
     match command.split_once(" SIZE=") {
@@ -228,8 +339,8 @@ fn base64(text: &str) -> String {
 
 fn outside_of_armor(message: &[u8]) -> String {
     let text = String::from_utf8_lossy(message);
-    let (start, end) = (text.find("-----BEGIN").expect("armor"), text.find("-----END").expect("its end"));
-    format!("{}{}", &text[..start], &text[end..])
+    let Some(start) = text.find("-----BEGIN") else { return text.into_owned() };
+    format!("{}{}", &text[..start], &text[text.find("-----END").expect("its end")..])
 }
 
 fn print(commands: &BTreeSet<String>, sizes: &BTreeSet<(String, usize)>, words: usize) {

@@ -144,6 +144,17 @@ fn the_longest_heartbeat_has_the_size_of_an_ordinary_alert_in_both_formats() {
     for (format, to) in FORMATS {
         let (alert, longest) = (size(&sealer, to, 1, 500), heartbeat_size(&sealer, to, &shortened));
         assert_eq!(alert, longest, "{format}");
+        // However full: at every step of the cut, up to its edge.
+        let sizes = counted(120, |nth| {
+            let full = longest_facts();
+            let waiting = full.waiting.iter().take(nth).collect::<Vec<_>>();
+            let waiting = serde_json::from_value(serde_json::json!(waiting)).expect("ranges");
+            let (never, warnings) = (BTreeMap::new(), full.warnings[..nth / 12].to_vec());
+            let relays = full.relays[..nth % 5].to_vec();
+            let certificates = full.certificates[..nth % 4].to_vec();
+            heartbeat_size(&sealer, to, &Facts { waiting, never, warnings, relays, certificates, ..full }.shorten())
+        });
+        assert_eq!(sizes.len(), 1, "{format}: {sizes:?}");
         // Without the cut it is larger by far: the test can tell.
         assert!(heartbeat_size(&sealer, to, &longest_facts()) > 256 * KIB, "{format}");
     }

@@ -91,6 +91,14 @@ impl Identity {
         (block("CERTIFICATE", &self.chain[0]), block("PRIVATE KEY", &self.key))
     }
 
+    /// Seconds since 1970 at which its certificate ends, as OpenSSL reads it.
+    pub fn expires(&self) -> u64 {
+        let certificate = openssl::x509::X509::from_der(&self.chain[0]).expect("a certificate");
+        let epoch = openssl::asn1::Asn1Time::from_unix(0).expect("a time");
+        let left = epoch.diff(certificate.not_after()).expect("a span");
+        u64::try_from(i64::from(left.days) * 86_400 + i64::from(left.secs)).expect("after 1970")
+    }
+
     /// The pin of its certificate.
     pub fn sha256_pin(&self) -> String {
         format!("sha256:{}", colon_hex(&Sha256::digest(&self.chain[0])))
