@@ -7,6 +7,7 @@
 //! | AUTH: 5xx, no mechanism in common, no token to be had, a relay host that does not know the password | the same, and the login is tried again after 15 minutes, at most four times an hour |
 //! | 421 anywhere; timeout, reset, no reply at MAIL or RCPT | the relay host is out |
 //! | closed or 421 at MAIL of a session that has taken messages | nothing: a new session at once |
+//! | nonsense or an unfinished reply at MAIL or RCPT | as the next row: nobody can tell what it was about |
 //! | 4xx; timeout, reset, nonsense, no reply from DATA on | the message waits; after 15 minutes of that the next relay host gets it |
 //! | 5xx to MAIL or RCPT; 5xx that names quota, rate, sender or policy (x.2.x, x.4.x, x.7.x) | a setting or an account is at fault: alarm, next relay host; behind the last one the message waits an hour |
 //! | 5xx to DATA or the end of data | next relay host; final when every one has repeated it for 24 hours: `failed/` |

@@ -125,7 +125,14 @@ impl Numbers {
     /// # Errors
     /// The record cannot be written; then the entry must stay.
     pub fn record_before_leaving(&self, epoch: &str, recipient: &str, number: u64) -> io::Result<()> {
-        if epoch != self.epoch || self.known().is_recorded(recipient, number) {
+        if epoch != self.epoch {
+            return Ok(());
+        }
+        // An operator's removal may not have succeeded: what leaves now is not removed, and nobody may say so.
+        if let Some(count) = self.known().recipients.get_mut(recipient) {
+            count.removed.remove(number);
+        }
+        if self.known().is_recorded(recipient, number) {
             return Ok(());
         }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +182,9 @@ impl Numbers {
 
 impl Counts {
     fn is_recorded(&self, recipient: &str, number: u64) -> bool {
-        self.recorded.get(recipient).is_some_and(|count| number <= count.highest && !count.unused.contains(number))
+        self.recorded.get(recipient).is_some_and(|count| {
+            number <= count.highest && !count.unused.contains(number) && !count.removed.contains(number)
+        })
     }
 }
 
@@ -301,6 +310,20 @@ mod tests {
         let again = open(folder.path(), &[(&epoch, "a@b", 3), (&epoch, "a@b", 8)]);
         assert_eq!(count(&again, "a@b").removed.to_string(), "2, 4, 7");
         assert_eq!(again.take("a@b").value(), 10);
+    }
+
+    #[test]
+    fn what_was_to_be_removed_and_leaves_all_the_same_is_not_recorded_as_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        (0..2).for_each(|_| numbers.take("a@b").stored());
+        numbers.record_removed([1, 2].map(|number| (epoch.as_str(), "a@b", number)).into_iter()).expect("recorded");
+        // The first removal did not succeed, the second was ended by a crash.
+        numbers.record_before_leaving(&epoch, "a@b", 1).expect("recorded");
+        let again = open(folder.path(), &[(&epoch, "a@b", 2)]);
+        again.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
+        assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, ..Count::default() });
     }
 
     #[test]

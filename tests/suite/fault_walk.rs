@@ -1,9 +1,11 @@
-//! Every system call of store, defer, deliver, hold, release, fail, retry and remove that touches the spool or the state
+//! Every system call of store, defer, deliver, hold, release, fail, retry, remove and purge that touches the spool or the state
 //! directory fails once, or is the last before the process or the machine dies. Whatever happens:
 //!
 //! - every alert that was answered with 250 arrives at each of its recipients after a restart;
-//! - it arrives at most twice, and twice only if the process or the machine died: between the relay host's 250 and the
-//!   durable removal (invariant 8 b); both times with the same octets;
+//! - it arrives at most twice, once in each life, and twice only if the process or the machine died between the relay
+//!   host's 250 and the durable removal (invariant 8 b; the log of calls knows which); both times with the same octets;
+//! - what an operator was told is removed does not arrive any more;
+//! - every number arrived, or the record says that it was never used or was removed;
 //! - nothing is truncated: every message opens, nothing lies in `damaged/`; the start works; the spool ends up empty.
 //!
 //! In CI a sample of the calls; `tests/trials/fault_walk.sh` walks them all with the release binary. Each walk first
@@ -12,15 +14,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::crashes::{record, unaccounted};
 use crate::support::client::{alert, try_send};
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::faults::{Call, Fault, Faults};
 use crate::support::reader::open;
-use crate::support::relay_host::{RelayHost, Script};
+use crate::support::relay_host::{Act, RelayHost, Script, Taken, sent_again_from_behind};
 use crate::support::{have, met};
 
 /// Calls that are walked for each fault, in CI.
@@ -38,12 +42,16 @@ const HOLD: &str = "\"do\":\"hold\",\"which\":\"all\"";
 const RELEASE: &str = "\"do\":\"release\",\"which\":\"all\"";
 const RETRY: &str = "\"do\":\"retry\",\"which\":\"all\"";
 
+/// Whose messages the operator removes: the first one, and then all by their certificate.
+const GONE: &str = "gone@example.org";
+
 /// A daemon's life: alerts, what the relay host says to them, what the operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     /// Deferred once, then taken.
     Ordinary,
-    /// Held, released, refused for good, offered again, taken.
+    /// One removed, the others held, released, refused for good; those of one certificate purged, the rest offered
+    /// again and taken.
     Operated,
 }
 
@@ -78,6 +86,7 @@ fn walk(life: Life) {
     }
     let trouble = clean.check(&mut Tally::default());
     assert_eq!(trouble, None, "without any fault");
+    assert_eq!(clean.removed.len(), if life == Life::Operated { 2 } else { 0 }, "removed by the operator");
     assert!(calls.len() > 50, "only {} calls were found", calls.len());
     find_planted_fault(life, &calls);
 
@@ -151,6 +160,22 @@ struct Trial {
     honest: Script,
     acknowledged: Vec<String>,
     fault: Option<Fault>,
+    /// Connections to the relay host in the first life.
+    sessions: usize,
+    /// What the first life left in the spool: the message, and the file of its entry.
+    left: BTreeMap<Vec<u8>, PathBuf>,
+    /// The messages of which the operator was told that they are removed.
+    removed: Vec<Vec<u8>>,
+}
+
+/// A message that arrived.
+struct Arrived {
+    to: String,
+    text: String,
+    epoch: String,
+    number: u64,
+    /// The sessions it came through.
+    sessions: Vec<usize>,
 }
 
 impl Trial {
@@ -158,6 +183,7 @@ impl Trial {
         let (relay_host, authority, identity) = RelayHost::honest();
         let honest = Script::honest(&identity);
         let setup = Setup::new(relay_host.port, &authority.pem).recipient("other@example.org", "default = true");
+        let setup = if life == Life::Operated { setup.recipient(GONE, "default = true") } else { setup };
         setup.configure();
         let mut faults = Faults::of(&setup);
         faults.planted = planted;
@@ -177,12 +203,22 @@ impl Trial {
         } else {
             faults.prepare(&mut run, number, fault);
         }
-        let mut trial =
-            Self { setup, relay_host, honest, acknowledged: Vec::new(), fault: (number > 0).then_some(fault) };
+        let mut trial = Self {
+            setup,
+            relay_host,
+            honest,
+            acknowledged: Vec::new(),
+            fault: (number > 0).then_some(fault),
+            sessions: 0,
+            left: BTreeMap::new(),
+            removed: Vec::new(),
+        };
         trial.live(life, run);
+        trial.sessions = trial.relay_host.heard().connections;
         if fault == Fault::PowerCut && number > 0 {
             trial.faults().cut_power();
         }
+        trial.left = ["queue", "held", "failed"].iter().flat_map(|place| trial.lying_in(place)).collect();
         trial
     }
 
@@ -198,7 +234,8 @@ impl Trial {
     /// The daemon's life, as far as it gets; killed at its end.
     fn live(&mut self, life: Life, run: Command) {
         let later = self.honest.clone().says("END", "451 4.3.0 Not now");
-        self.relay_host.now(later);
+        // An operator's life needs new sessions for each change of mind.
+        self.relay_host.now(if life == Life::Operated { later.at("RSET", Act::Close) } else { later });
         let mut acknowledged = Vec::new();
         let Some(daemon) = self.setup.try_start_by(run) else { return };
         for nth in 0..2 {
@@ -207,39 +244,77 @@ impl Trial {
                 acknowledged.push(name);
             }
         }
-        self.wait(&daemon, |status| status["counts"]["deferred"].as_u64() >= Some(4));
-        if life == Life::Operated {
-            self.operate(&daemon);
-        }
+        let entries = 2 * self.setup.recipients.len() as u64;
+        self.wait(&daemon, |status| status["counts"]["deferred"].as_u64() >= Some(entries));
+        let removed = if life == Life::Operated { self.operate(&daemon) } else { Vec::new() };
         self.relay_host.now(self.honest.clone());
         self.ask(FLUSH);
         self.wait(&daemon, |status| status["spool"]["queued"] == 0 && status["counts"]["sent"].as_u64() >= Some(1));
-        // The removals are synced within a second.
-        std::thread::sleep(Duration::from_millis(700));
+        // The removals are synced within a second; a busy machine may take another.
+        let until = Instant::now() + Duration::from_secs(2);
+        while daemon.try_status().is_some() && !self.faults().removals_are_synced() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         drop(daemon);
-        self.acknowledged = acknowledged;
+        (self.acknowledged, self.removed) = (acknowledged, removed);
     }
 
-    fn operate(&self, daemon: &Daemon<'_>) {
+    /// The messages that were removed, as the answers say.
+    fn operate(&self, daemon: &Daemon<'_>) -> Vec<Vec<u8>> {
+        let mut removed = Vec::new();
+        if let Some((message, path)) = self.of_gone("queue").pop() {
+            let id = path.file_name().and_then(|name| name.to_str()).expect("an id");
+            removed.extend(self.ask_to_remove(&format!("\"do\":\"remove\",\"id\":\"{id}\"")).then_some(message));
+        }
         self.ask(HOLD);
         self.ask(RELEASE);
         // Larger than what the relay host says it takes: refused for good.
-        let mut small = self.honest.clone();
+        let mut small = self.honest.clone().at("RSET", Act::Close);
         small.capabilities = vec!["SIZE 1000".into(), "AUTH PLAIN LOGIN".into()];
         self.relay_host.now(small);
         self.ask(FLUSH);
-        self.wait(daemon, |status| status["spool"]["failed"] == 4);
+        self.wait(daemon, |status| status["spool"]["failed"] == 5);
+        let rest = ["queue", "held", "failed"].into_iter().flat_map(|place| self.of_gone(place)).collect::<Vec<_>>();
+        let fingerprint = self.setup.recipients.last().expect("three").1.fingerprint().to_hex();
+        if self.ask_to_remove(&format!("\"do\":\"purge\",\"fingerprint\":\"{fingerprint}\",\"really\":true")) {
+            removed.extend(rest.into_iter().map(|(message, _)| message));
+        }
         self.relay_host.now(self.honest.clone());
         self.ask(RETRY);
+        removed
+    }
+
+    /// Whether the answer is that all of it is removed.
+    fn ask_to_remove(&self, what: &str) -> bool {
+        let answer: serde_json::Value = serde_json::from_str(&self.ask(what)).unwrap_or_default();
+        answer["trouble"].is_null() && answer["busy"] == 0 && answer["moved"].as_u64() >= Some(1)
+    }
+
+    /// The messages in one of the spool's directories, and their files.
+    fn lying_in(&self, place: &str) -> Vec<(Vec<u8>, PathBuf)> {
+        let message = |path: &PathBuf| {
+            let entry = std::fs::read(path).ok()?;
+            let header = entry.iter().position(|octet| *octet == b'\n')?;
+            Some(entry[header + 1..].to_vec())
+        };
+        self.setup.spooled(place).into_iter().filter_map(|path| Some((message(&path)?, path))).collect()
+    }
+
+    /// The same, of the recipient whose messages are removed.
+    fn of_gone(&self, place: &str) -> Vec<(Vec<u8>, PathBuf)> {
+        let to = format!("To: {GONE}\r\n");
+        let is_to = |message: &[u8]| String::from_utf8_lossy(message).contains(&to);
+        self.lying_in(place).into_iter().filter(|(message, _)| is_to(message)).collect()
     }
 
     /// Asks the daemon, and nobody but it: a `queue` command that finds it dead takes hold of the spool itself.
-    fn ask(&self, what: &str) {
+    fn ask(&self, what: &str) -> String {
         let mut answer = String::new();
         let _ = UnixStream::connect(self.setup.path("control.sock")).and_then(|mut daemon| {
             daemon.write_all(format!("{{\"command\":\"queue\",{what}}}\n").as_bytes())?;
             daemon.read_to_string(&mut answer)
         });
+        answer
     }
 
     /// Until `what` holds, the daemon is dead, or a moment is over.
@@ -262,11 +337,12 @@ impl Trial {
         let Some(daemon) = self.setup.try_start_by(self.setup.command(&["run"])) else {
             return Some(format!("it does not start again:\n{}", self.end_of_log()));
         };
-        [RETRY, RELEASE, FLUSH].iter().for_each(|what| self.ask(what));
+        [RETRY, RELEASE, FLUSH].iter().for_each(|what| _ = self.ask(what));
         let wanted: Vec<(&str, &str)> = self
             .acknowledged
             .iter()
             .flat_map(|name| self.setup.recipients.iter().map(move |(to, _)| (name.as_str(), to.as_str())))
+            .filter(|(_, to)| *to != GONE)
             .collect();
         let until = Instant::now() + A_MOMENT;
         while !self.setup.spooled("queue").is_empty() && Instant::now() < until {
@@ -279,21 +355,63 @@ impl Trial {
         let arrived = self.arrived();
         let missing: Vec<_> = wanted
             .iter()
-            .filter(|wanted| !arrived.iter().any(|(to, text, _)| text.contains(wanted.0) && to == wanted.1))
+            .filter(|wanted| !arrived.iter().any(|one| one.text.contains(wanted.0) && one.to == wanted.1))
             .collect();
         if !missing.is_empty() {
             return Some(format!("acknowledged and lost: {missing:?}"));
         }
-        let most = arrived.iter().map(|(.., times)| *times).max().unwrap_or(0);
-        // A call that does not work is made again, and costs no duplicate.
-        let died = matches!(self.fault, Some(Fault::Kill | Fault::PowerCut));
-        if most > if died { 2 } else { 1 } {
-            return Some(format!("a message came {most} times:\n{}", self.end_of_log()));
+        if let Some(trouble) = self.came_again().or_else(|| self.unaccounted(&arrived)) {
+            return Some(format!("{trouble}\n{}", self.end_of_log()));
         }
         tally.acknowledged += wanted.len();
         tally.arrived += arrived.len();
-        tally.twice += arrived.iter().filter(|(.., times)| *times > 1).count();
+        tally.twice += arrived.iter().filter(|one| one.sessions.len() > 1).count();
         None
+    }
+
+    /// What came although it was removed, or twice without need.
+    fn came_again(&self) -> Option<String> {
+        let taken = self.relay_host.heard().taken.clone();
+        let in_first_life = |taken: &&Taken| taken.session <= self.sessions;
+        if taken.iter().any(|taken| self.removed.contains(&taken.message)) {
+            return Some("a message was removed and came all the same".to_owned());
+        }
+        // A file that was removed comes back when the machine dies, and not when the process does.
+        if self.fault != Some(Fault::PowerCut) && sent_again_from_behind(&taken) > 0 {
+            return Some("a message came again that was not in hand when the process died".to_owned());
+        }
+        taken.iter().find_map(|one| {
+            let copies = || taken.iter().filter(|other| other.message == one.message);
+            let first = copies().filter(in_first_life).count();
+            if first > 1 || copies().count() > 1 + first {
+                return Some(format!("a message came {} times, {first} of them in one life", copies().count()));
+            }
+            (copies().count() == 2).then(|| self.not_allowed_again(&one.message)).flatten()
+        })
+    }
+
+    /// Why a message that the first life had delivered must not have come again; nothing if it could not be helped.
+    fn not_allowed_again(&self, message: &[u8]) -> Option<String> {
+        // A call that does not work is made again, and costs no duplicate.
+        let Some(fault @ (Fault::Kill | Fault::PowerCut)) = self.fault else {
+            return Some("a message came twice, and nothing had died".to_owned());
+        };
+        let Some(path) = self.left.get(message) else { return Some("a message came again from nowhere".to_owned()) };
+        let is_gone = self.faults().is_gone(path, fault);
+        let is_elsewhere = path.parent() != Some(&self.setup.path("spool/queue"));
+        (is_gone || is_elsewhere).then(|| format!("{} came again: its removal was durable", path.display()))
+    }
+
+    /// The numbers, at the end of all, that nobody accounts for.
+    fn unaccounted(&self, arrived: &[Arrived]) -> Option<String> {
+        let record = record(&self.setup);
+        if arrived.iter().any(|one| record["epoch"] != one.epoch.as_str()) {
+            return Some("a message came in an epoch that the record does not know".to_owned());
+        }
+        self.setup.recipients.iter().find_map(|(to, _)| {
+            let numbers = arrived.iter().filter(|one| one.to == *to).map(|one| one.number).collect();
+            unaccounted(&record, to, &numbers)
+        })
     }
 
     fn end_of_log(&self) -> String {
@@ -302,21 +420,24 @@ impl Trial {
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
 
-    /// Recipient, text and how many times, of each message. The same number always comes with the same octets.
-    fn arrived(&self) -> Vec<(String, String, usize)> {
-        let mut messages: BTreeMap<Vec<u8>, (String, usize)> = BTreeMap::new();
+    /// Each message, opened. The same number always comes with the same octets.
+    fn arrived(&self) -> Vec<Arrived> {
+        let mut messages: BTreeMap<Vec<u8>, (String, Vec<usize>)> = BTreeMap::new();
         for taken in self.relay_host.heard().taken.clone() {
-            messages.entry(taken.message).or_insert((taken.rcpt, 0)).1 += 1;
+            messages.entry(taken.message).or_insert((taken.rcpt, Vec::new())).1.push(taken.session);
         }
         let signer = self.setup.path("state/signer.asc");
         let mut numbers = BTreeSet::new();
-        let opened = messages.into_iter().map(|(message, (rcpt, times))| {
+        let opened = messages.into_iter().map(|(message, (rcpt, sessions))| {
             let (to, certificate) =
                 self.setup.recipients.iter().find(|(address, _)| rcpt.contains(address.as_str())).expect("ours");
             let opened = open(&message, certificate, &signer);
-            let number = (to.clone(), opened.manifest["epoch"].to_string(), opened.manifest["sequence"].to_string());
-            assert!(numbers.insert(number.clone()), "{number:?} came with two contents");
-            (to.clone(), String::from_utf8_lossy(opened.alert()).into_owned(), times)
+            let epoch = opened.manifest["epoch"].as_str().expect("an epoch").to_owned();
+            let number = opened.manifest["sequence"].as_u64().expect("a number");
+            let whole = (to.clone(), epoch.clone(), number);
+            assert!(numbers.insert(whole.clone()), "{whole:?} came with two contents");
+            let text = String::from_utf8_lossy(opened.alert()).into_owned();
+            Arrived { to: to.clone(), text, epoch, number, sessions }
         });
         opened.collect()
     }

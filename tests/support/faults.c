@@ -63,7 +63,6 @@ static unsigned long inode_of(const char *path) {
 /* Whether the call is to be made. */
 static int may_go_on(void) {
     if (++count != at) return 1;
-    if (!error) syscall(SYS_kill, getpid(), SIGKILL), pause();
     errno = error;
     return 0;
 }
@@ -73,6 +72,8 @@ static long note(const char *kind, long result, unsigned long inode, const char 
     char line[2 * PATH_MAX + 64];
     int length = snprintf(line, sizeof line, "%ld %s %ld %lu %s %s\n", count, kind, result, inode, path, second ? second : "");
     if (log_file >= 0) syscall(SYS_write, log_file, line, length);
+    /* Noted, and not made. */
+    if (count == at && !error) syscall(SYS_kill, getpid(), SIGKILL), pause();
     errno = saved;
     return result;
 }

@@ -69,6 +69,22 @@ impl<'a> Faults<'a> {
         log.lines().map(call).collect()
     }
 
+    /// Whether `path` was removed, and so that it stays removed after `fault`.
+    pub fn is_gone(&self, path: &Path, fault: Fault) -> bool {
+        let calls = self.calls();
+        let mut since = calls.iter().skip_while(|call| !(call.kind == "unlink" && call.worked && call.path == path));
+        let is_removed = since.next().is_some();
+        let synced = |call: &Call| call.kind == "fsync" && call.worked && Some(call.path.as_path()) == path.parent();
+        is_removed && (fault != Fault::PowerCut || since.any(synced))
+    }
+
+    /// Whether every removal was synced.
+    pub fn removals_are_synced(&self) -> bool {
+        let calls = self.calls();
+        let mut removed = calls.iter().filter(|call| call.kind == "unlink" && call.worked);
+        removed.all(|call| self.is_gone(&call.path, Fault::PowerCut) || call.path.extension().is_some())
+    }
+
     /// Leaves on the disk what a power cut leaves at worst: names as they were when their directory was synced last,
     /// nothing in a file whose content was not synced, garbage where a synced one was being written over.
     pub fn cut_power(&self) {

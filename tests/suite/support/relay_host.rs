@@ -99,6 +99,8 @@ pub struct Taken {
     pub mail: String,
     pub rcpt: String,
     pub message: Vec<u8>,
+    /// The connection it came through, counted from 1.
+    pub session: usize,
 }
 
 #[derive(Default)]
@@ -139,8 +141,12 @@ impl RelayHost {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&own);
                 std::thread::spawn(move || {
-                    shared.heard().connections += 1;
-                    let _ = serve(stream, &shared);
+                    let session = {
+                        let mut heard = shared.heard();
+                        heard.connections += 1;
+                        heard.connections
+                    };
+                    let _ = serve(stream, session, &shared);
                 });
             }
         });
@@ -178,6 +184,16 @@ impl RelayHost {
     }
 }
 
+/// How many were sent again although their session had gone on to another message. A daemon that dies has no more than
+/// one message of each session in hand: what came before that one it had removed, and a kill brings no file back.
+pub fn sent_again_from_behind(taken: &[Taken]) -> usize {
+    let nth = || taken.iter().enumerate();
+    let last_copy: HashMap<&[u8], usize> = nth().map(|(nth, taken)| (taken.message.as_slice(), nth)).collect();
+    let last_of_session: HashMap<usize, usize> = nth().map(|(nth, taken)| (taken.session, nth)).collect();
+    let again = nth().filter(|(nth, taken)| last_copy[taken.message.as_slice()] != *nth);
+    again.filter(|(nth, taken)| last_of_session[&taken.session] != *nth).count()
+}
+
 impl Shared {
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().expect("heard")
@@ -202,7 +218,7 @@ impl Read for Tapped<'_> {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn serve(stream: TcpStream, session: usize, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let script = shared.script();
@@ -228,7 +244,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
         }
     }
-    inside(stream, &script, shared)
+    inside(stream, session, &script, shared)
 }
 
 /// TLS by rustls. Whether the key belongs to the certificate is the client's to find out: a thief's does not.
@@ -255,7 +271,7 @@ pub fn rustls_server_of(
     Ok(Box::new(StreamOwned::new(connection, stream)))
 }
 
-fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result<()> {
+fn inside(stream: TcpStream, session: usize, first: &Script, shared: &Shared) -> std::io::Result<()> {
     if first.longest_hello.is_some_and(|limit| chokes(&stream, limit)) {
         // What was not read makes the system reset the connection when it is closed.
         return Ok(());
@@ -320,7 +336,7 @@ fn inside(stream: TcpStream, first: &Script, shared: &Shared) -> std::io::Result
                 shared.heard().offered += 1;
                 let honest = !script.acts.contains_key("END") || matches!(script.acts["END"], Act::Late(_));
                 if honest {
-                    shared.heard().taken.push(Taken { mail: mail.clone(), rcpt: rcpt.clone(), message });
+                    shared.heard().taken.push(Taken { mail: mail.clone(), rcpt: rcpt.clone(), message, session });
                 }
                 act(script, "END", stream.get_mut(), "250 2.0.0 Ok: queued as 4711")?;
             }
