@@ -218,6 +218,7 @@ struct Running {
     counters: Arc<Counters>,
     since: SystemTime,
     config: Mutex<Config>,
+    reloading: Mutex<()>,
 }
 
 impl Running {
@@ -239,19 +240,22 @@ impl Running {
             counters,
             since: SystemTime::now(),
             config: Mutex::new(config.clone()),
+            reloading: Mutex::default(),
         })
     }
 
     /// Takes the configuration file, and what it names, as they are now: all of it, or nothing.
     fn reload(&self) -> Result<(), StartError> {
-        let mut in_force = self.config();
+        // One at a time; `status` and the watchdog need not wait for the disk that the files are on.
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         systemd::reloading();
-        let outcome = self.reload_from(&mut in_force);
+        let in_force = self.config().clone();
+        let outcome = self.reload_from(&in_force);
         systemd::ready();
         outcome
     }
 
-    fn reload_from(&self, in_force: &mut Config) -> Result<(), StartError> {
+    fn reload_from(&self, in_force: &Config) -> Result<(), StartError> {
         let reloaded = Config::load(&in_force.file).map_err(StartError::from).and_then(|config| {
             refuse_what_needs_a_restart(in_force, &config)?;
             prepare(&config).map(|prepared| (config, prepared))
@@ -261,9 +265,9 @@ impl Running {
                 // From here on nothing can go wrong: what was prepared is put in force.
                 self.pipeline.reload(&config, sealer);
                 self.deliver.reload(&config, tls);
-                *in_force = config;
-                maillog::reloaded(&self.summary(in_force));
-                self.advise(in_force);
+                maillog::reloaded(&self.summary(&config));
+                self.advise(&config);
+                *self.config() = config;
                 Ok(())
             }
             Err(error) => {

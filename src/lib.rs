@@ -1,8 +1,9 @@
 //! **sealrelay**: takes plain alerts over local SMTP, seals them to OpenPGP certificates named by full fingerprint, keeps
 //! them safely on disk, and relays them over verified TLS.
 //!
-//! The modules below stand in the order mail travels: intake > route > seal > spool > deliver. Stages do not use each
-//! other; `pipeline` joins the first four, `daemon` starts the fifth. Blocks of one line keep that order.
+//! The modules below stand in the order mail travels: intake > route > seal > spool > deliver. Intake, route,
+//! seal and spool do not call each other; `pipeline` joins them, `daemon` starts delivery, which knows the spool alone. (Small
+//! state files are written by the spool's `replace`, whoever keeps them.)
 
 #![forbid(unsafe_code)]
 
@@ -74,6 +75,7 @@ pub mod heartbeat;
 
 /// The numbers of `status` for Prometheus.
 pub mod metrics;
+
 /// What `sealrelay queue` asks, answered by whoever holds the spool.
 pub mod queue;
 
@@ -91,6 +93,7 @@ pub mod verify;
 
 /// The command line.
 pub mod cli;
+
 // Not in the program: for `fuzz/`, and the replay of its seeds.
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -142,7 +142,7 @@ pub struct Certificate {
     pub expires: Option<u64>,
     /// Seconds since 1970 at which it, and its chain, were seen first.
     pub since: u64,
-    /// The one before it, as a pin.
+    /// The one before it, as a pin; the same one if only its issuers changed.
     pub before: Option<String>,
     /// Whether its dates count; with pins they do not.
     pub dates_count: bool,

@@ -164,10 +164,12 @@ fn now() -> i64 {
 fn exit_code(trouble: &Trouble) -> u8 {
     match (&trouble.cause, trouble.step) {
         (_, Step::Resolve) => 68,
-        (Cause::NotTrusted(_), _) | (_, Step::Auth) => 77,
+        (Cause::NotTrusted(_), _) => 77,
+        // At the login too: what is late, broken off or temporary says nothing about the credentials.
+        (Cause::Reply(reply), _) if !reply.is_permanent() => 75,
+        (Cause::Timeout | Cause::Closed | Cause::Io(_), _) => 75,
+        (_, Step::Auth) => 77,
         (Cause::NoStartTls | Cause::Injected | Cause::Nonsense(_) | Cause::Unasked | Cause::Tls(_), _) => 76,
-        (Cause::Reply(reply), _) if reply.is_permanent() => 69,
-        (Cause::Reply(_) | Cause::Timeout | Cause::Closed | Cause::Io(_), _) => 75,
         _ => 69,
     }
 }

@@ -88,6 +88,8 @@ impl From<ConfigError> for Failure {
 
 /// The command line was wrong.
 const EX_USAGE: u8 = 64;
+/// What was read is not what it should be: something was suppressed, forged or lost.
+const EX_DATAERR: u8 = 65;
 /// What was named is not there.
 const EX_NOINPUT: u8 = 66;
 /// The service is not running, or the relay host refuses.

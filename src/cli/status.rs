@@ -99,5 +99,9 @@ fn show_certificate(certificate: &Certificate) {
     let (own, since) = (&certificate.own, time(certificate.since));
     let expires = certificate.expires.map_or_else(|| "unreadable".to_owned(), time);
     say(format!("    certificate {own}, expires {expires}, seen first {since}"));
-    certificate.before.iter().for_each(|before| say(format!("    before it   {before}")));
+    match &certificate.before {
+        Some(before) if *before == certificate.own => say("    before it   the same, with other issuers"),
+        Some(before) => say(format!("    before it   {before}")),
+        None => {}
+    }
 }

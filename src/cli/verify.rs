@@ -4,15 +4,10 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, say, say_json, time};
+use super::{
+    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Failure, say, say_json, time,
+};
 use crate::verify::{Gpg, GpgError, Memory, MemoryError, Report, RunReport, Verdict, Verifier, VerifyError};
-
-/// Something was suppressed, forged or lost.
-const EX_DATAERR: u8 = 65;
-/// A mailbox or a signer cannot be read.
-const EX_NOINPUT: u8 = 66;
-/// What is to be remembered cannot be.
-const EX_CANTCREAT: u8 = 73;
 
 /// Check on the recipient's machine that all messages came, and came from the relay
 ///

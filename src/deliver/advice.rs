@@ -258,7 +258,7 @@ fn matter(trouble: &Trouble) -> Matter {
         (Cause::Nonsense(_), Step::Greeting | Step::Ehlo) => Matter::NotSmtp,
         (Cause::TooLarge(_), _) => Matter::TooLarge,
         (Cause::Reply(_), Step::StartTls) => Matter::StartTlsNotTaken,
-        (Cause::Reply(_), Step::Auth) => Matter::Login,
+        (Cause::Reply(reply), Step::Auth) if reply.is_permanent() => Matter::Login,
         (Cause::Reply(_), Step::Mail) => Matter::Sender,
         (Cause::Reply(_), Step::Rcpt) => Matter::Recipient,
         (Cause::Reply(_) | Cause::Nonsense(_), _) => Matter::Reply,

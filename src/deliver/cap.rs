@@ -4,8 +4,8 @@
 //! day) more than the cap is sent. What does not fit waits; nothing is dropped.
 //!
 //! Guarantees: the cap holds over reloads and restarts (the state is kept by [`Cap::keep`]; a crash forgets at most what
-//! was sent since). A clock that jumps forward frees the cap; one that jumps back cannot block it for longer than its
-//! period.
+//! was sent since). A clock that jumps forward frees the cap; one that jumps back cannot block it for longer than two of
+//! its periods.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,12 +45,13 @@ impl Pace {
     /// When the next message may go.
     fn next(&self, now: SystemTime) -> SystemTime {
         let next = self.paid_until.checked_sub(self.tolerance).unwrap_or(UNIX_EPOCH);
-        // Further ahead than a period means that the clock was set back.
-        if next > now + self.period { now } else { next }
+        // Further ahead than it can come means that the clock was set back.
+        if next > now + self.period * 2 { now } else { next }
     }
 
     fn take(&mut self, now: SystemTime) {
-        let from = if self.paid_until > now + self.period + self.tolerance { now } else { self.paid_until.max(now) };
+        let from =
+            if self.paid_until > now + self.period * 2 + self.tolerance { now } else { self.paid_until.max(now) };
         self.paid_until = from + self.interval;
     }
 }
@@ -186,5 +187,14 @@ mod tests {
         let cap = Cap::new(Some(1), None, None);
         assert!(cap.take(at(365 * 24 * 3600)));
         assert!(cap.take(at(0)));
+    }
+
+    #[test]
+    fn a_cap_of_one_is_one() {
+        assert_eq!(
+            sent(&Cap::new(Some(1), None, None), 2 * 3600 + 10),
+            [0, 3601, 7202],
+            "a moment above the hour, so that none slips in"
+        );
     }
 }

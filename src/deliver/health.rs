@@ -1,8 +1,9 @@
 //! How a relay host is doing: one timer for all its mail.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -18,6 +19,10 @@ use crate::status::RelayStatus;
 /// A wrong login is not tried more often in any hour, whoever asks for it: providers lock accounts.
 const LOGINS_AN_HOUR: usize = 4;
 const HOUR: Duration = Duration::from_secs(3600);
+/// How much of a relay host's words is shown, characters.
+const TROUBLE_LIMIT: usize = 500;
+/// See [`Health::took_a_message`].
+const RETRY_ALL: Duration = Duration::from_secs(5 * 60);
 
 /// A relay host's health.
 pub struct Health {
@@ -25,17 +30,32 @@ pub struct Health {
     /// Whether the dates of its certificate count; with pins they do not.
     dates_count: bool,
     state: Mutex<State>,
+    /// Open sessions.
+    sessions: Arc<AtomicUsize>,
     /// Wakes who waits for the relay host.
     pub better: Notify,
+}
+
+/// A session that is open, as long as this lives.
+pub struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default, Clone)]
 struct State {
     troubles: u32,
+    /// When everything was tried because it was well again.
+    retried_all: Option<Instant>,
     /// The largest message it takes.
     size: Option<u64>,
     /// It cannot be used, as far as the last attempt showed.
     is_out: bool,
+    /// Until when no session is opened beside those that are open.
+    no_more_until: Option<SystemTime>,
     /// When the login was refused, the last [`LOGINS_AN_HOUR`] times.
     login_refused: VecDeque<SystemTime>,
     next: Option<SystemTime>,
@@ -58,7 +78,7 @@ pub enum May {
 impl Health {
     /// Of the relay host named so; `dates_count` unless it is pinned.
     pub fn new(relay: String, dates_count: bool) -> Self {
-        Self { relay, dates_count, state: Mutex::default(), better: Notify::new() }
+        Self { relay, dates_count, state: Mutex::default(), sessions: Arc::default(), better: Notify::new() }
     }
 
     /// The same relay host after a reload, which is a reason to try at once; a new login has its own four attempts.
@@ -68,7 +88,8 @@ impl Health {
         if !same_login {
             state.login_refused.clear();
         }
-        Self { relay: self.relay.clone(), dates_count, state: Mutex::new(state), better: Notify::new() }
+        let relay = self.relay.clone();
+        Self { relay, dates_count, state: Mutex::new(state), sessions: Arc::default(), better: Notify::new() }
     }
 
     /// Whether a connection may be tried at `now`.
@@ -76,7 +97,13 @@ impl Health {
         let state = self.state();
         let login = state.login_refused.front().filter(|_| state.login_refused.len() == LOGINS_AN_HOUR);
         let login = login.map(|first| *first + HOUR);
-        match state.next.max(login).and_then(|next| next.duration_since(now).ok()).filter(|wait| !wait.is_zero()) {
+        match state
+            .next
+            .max(login)
+            .max(state.no_more_until)
+            .and_then(|next| next.duration_since(now).ok())
+            .filter(|wait| !wait.is_zero())
+        {
             // A clock that was set back must not stop delivery for longer than any back-off.
             Some(wait) if wait <= LONGEST_BACKOFF => May::Wait(wait),
             _ => May::Try,
@@ -86,6 +113,12 @@ impl Health {
     /// The largest message it takes, octets, as it said last; `None` if it has not said so.
     pub fn size(&self) -> Option<u64> {
         self.state().size
+    }
+
+    /// Counts a session as open.
+    pub fn session(&self) -> Open {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(&self.sessions))
     }
 
     /// Whether another relay host stands in for it.
@@ -105,16 +138,24 @@ impl Health {
         self.better.notify_waiters();
     }
 
-    /// It took a message: the relay host is well. Whether there had been trouble.
+    /// It took a message: the relay host is well. Whether what waits for it should be tried now, because there had been
+    /// trouble or a setting had been at fault; that comes once in [`RETRY_ALL`], or one message that it never takes would
+    /// be tried after each that it does.
     pub fn took_a_message(&self, now: SystemTime) -> bool {
         let mut state = self.state();
         state.last_success = Some(now);
         let was_in_trouble = state.trouble.take().is_some();
-        (state.troubles, state.next, state.not_taken) = (0, None, None);
+        let setting = state.not_taken.take().is_some_and(|trouble| trouble.meaning() == Meaning::SettingWrong);
+        (state.troubles, state.next, state.is_out) = (0, None, false);
         if was_in_trouble {
             maillog::relay_usable(&self.relay);
         }
-        was_in_trouble
+        let is_due = state.retried_all.is_none_or(|then| then.elapsed() >= RETRY_ALL);
+        let retry_all = was_in_trouble || (setting && is_due);
+        if retry_all {
+            state.retried_all = Some(Instant::now());
+        }
+        retry_all
     }
 
     /// It works, and did not take a message.
@@ -125,9 +166,13 @@ impl Health {
         self.state().not_taken = Some(trouble.clone());
     }
 
-    /// It cannot be used for now.
-    pub fn trouble(&self, trouble: &Trouble, now: SystemTime) {
+    /// It cannot be used for now; or takes no more sessions beside those that are open.
+    pub fn trouble(&self, trouble: &Trouble, now: SystemTime, others: usize) {
         let mut state = self.state();
+        if self.sessions.load(Ordering::Relaxed) > others && trouble.meaning() == Meaning::RelayWaits {
+            state.no_more_until = Some(now + backoff::delay(1));
+            return;
+        }
         state.troubles += 1;
         state.is_out = true;
         if trouble.meaning() == Meaning::LoginWrong {
@@ -162,7 +207,8 @@ impl Health {
         RelayStatus {
             relay: self.relay.clone(),
             last_success: state.last_success.map(seconds),
-            trouble: trouble.map(Trouble::to_string),
+            // Its words are as long as it likes.
+            trouble: trouble.map(|trouble| trouble.to_string().chars().take(TROUBLE_LIMIT).collect()),
             advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
             next_attempt: state.next.map(seconds),
             waits_until: None,

@@ -89,7 +89,7 @@ impl Presented {
     /// For `status`: the chain of the last session, or the one remembered from an earlier process.
     pub fn certificate(&self, dates_count: bool) -> Option<Certificate> {
         let at = self.chains.iter().rposition(|chain| self.last.as_ref().is_none_or(|last| *last == chain.chain))?;
-        let before = self.chains[..at].iter().rfind(|before| before.own != self.chains[at].own);
+        let before = self.chains[..at].last();
         let Chain { own, expires, since, .. } = self.chains[at].clone();
         Some(Certificate { own, expires, since, before: before.map(|before| before.own.clone()), dates_count })
     }

@@ -146,7 +146,9 @@ impl RelayHosts {
     pub fn wake(&self, spool: &Spool) {
         let now = SystemTime::now();
         for (nth, host) in self.iter().enumerate() {
-            if spool.next_due(now, self.lanes(nth, now)).is_some_and(|due| due <= now) {
+            // At its cap it could take nothing, and would wake itself again and again.
+            let is_free = host.cap.wait(now).is_none();
+            if is_free && spool.next_due(now, self.lanes(nth, now)).is_some_and(|due| due <= now) {
                 host.work.notify_last();
             }
         }

@@ -64,7 +64,7 @@ impl Deliver {
     /// Delivers until `shutdown`, then ends the sessions.
     pub async fn run(self: Arc<Self>, mut shutdown: Shutdown) {
         let mut workers = JoinSet::new();
-        self.start(&mut workers);
+        let mut started = self.start(&mut workers);
         let mut tidy = interval(TIDY_EVERY);
         let mut look_again = interval(LOOK_AGAIN);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -73,7 +73,11 @@ impl Deliver {
             tokio::select! {
                 () = shutdown.wait(), if !self.hosts().ending.is_ending() => self.hosts().end(),
                 Some(_) = workers.join_next() => {}
-                () = self.reloaded.notified() => self.start(&mut workers),
+                () = self.reloaded.notified() => {
+                    if !Arc::ptr_eq(&started, &self.hosts()) {
+                        started = self.start(&mut workers);
+                    }
+                }
                 () = self.spool.changed() => self.hosts().wake(&self.spool),
                 _ = tidy.tick() => self.tidy().await,
                 _ = look_again.tick() => self.look_again(),
@@ -110,7 +114,7 @@ impl Deliver {
         Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn start(&self, workers: &mut JoinSet<()>) {
+    fn start(&self, workers: &mut JoinSet<()>) -> Arc<RelayHosts> {
         let hosts = self.hosts();
         for (nth, host) in hosts.iter().enumerate() {
             for _ in 0..host.relay.connections {
@@ -121,6 +125,7 @@ impl Deliver {
             }
         }
         hosts.wake(&self.spool);
+        hosts
     }
 
     async fn tidy(&self) {

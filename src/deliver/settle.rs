@@ -22,7 +22,11 @@ use crate::spool::{Attempts, EntryError, Header, Waiting};
 
 impl Worker {
     pub(super) fn unreadable(&self, id: &QueueId, waiting: &Waiting, error: &EntryError) {
-        if let EntryError::Unreadable(error) = error {
+        if matches!(error, EntryError::Unreadable(error) if error.kind() == std::io::ErrorKind::NotFound) {
+            maillog::not_moved(id, "its file is gone");
+            self.spool.forget(id);
+        } else if self.spool.is_waiting(id) {
+            // What is damaged was set aside, unless the disk did not take that either.
             let why = format!("its file cannot be read: {error}");
             // No descriptor left, perhaps, and soon one: a bad sector is not asked more often than any message.
             let attempts = self.again(waiting, backoff::delay(waiting.attempts.count.saturating_add(1)), &why);
@@ -48,23 +52,25 @@ impl Worker {
         let now = SystemTime::now();
         let host = self.host();
         match trouble.meaning() {
-            Meaning::RelayWaits | Meaning::LoginWrong => host.health.trouble(trouble, now),
+            Meaning::RelayWaits | Meaning::LoginWrong => host.health.trouble(trouble, now, 1),
             _ => host.health.did_not_take(trouble),
         }
         let attempts = self.after(waiting, trouble, now);
         let is_expired = now.duration_since(waiting.offered_since()).is_ok_and(|age| age > self.hosts.lifetime);
-        let status = match (self.is_refused_for_good(&attempts, now), is_expired && self.is_last_hope(now)) {
-            (true, _) => "undeliverable",
-            (false, true) => "expired",
-            (false, false) => {
-                let (recipient, relay, delay) = (&header.recipient, host.name(), age(&header));
-                self.counters.deferred.up();
-                self.settled(id, recipient, "deferred", &trouble.to_string(), Some(trouble));
-                maillog::deferred(id, recipient, &relay, delay, &trouble.dsn(), &attempts.last_reply);
-                self.spool.defer(id, attempts);
-                return;
-            }
-        };
+        let is_refused = matches!(trouble.meaning(), Meaning::MessageRefused | Meaning::Impossible);
+        let status =
+            match (is_refused && self.is_refused_for_good(&attempts, now), is_expired && self.is_last_hope(now)) {
+                (true, _) => "undeliverable",
+                (false, true) => "expired",
+                (false, false) => {
+                    let (recipient, relay, delay) = (&header.recipient, host.name(), age(&header));
+                    self.counters.deferred.up();
+                    self.settled(id, recipient, "deferred", &trouble.to_string(), Some(trouble));
+                    maillog::deferred(id, recipient, &relay, delay, &trouble.dsn(), &attempts.last_reply);
+                    self.spool.defer(id, attempts);
+                    return;
+                }
+            };
         self.settled(id, &header.recipient, status, &trouble.to_string(), Some(trouble));
         self.fail(id, header, attempts, &trouble.dsn(), status).await;
     }
@@ -98,8 +104,11 @@ impl Worker {
             Meaning::MessageRefused | Meaning::Impossible => {
                 let mut attempts = self.again(waiting, backoff::delay(waiting.attempts.count + 1), &why);
                 let since = attempts.refused.entry(name).or_insert(seconds(now));
-                if trouble.meaning() == Meaning::Impossible {
-                    *since = 0;
+                match trouble.meaning() {
+                    Meaning::Impossible => *since = 0,
+                    // It was too large before, and is not any more.
+                    _ if *since == 0 => *since = seconds(now),
+                    _ => {}
                 }
                 self.to_next_relay_host(attempts, now)
             }
@@ -109,7 +118,9 @@ impl Worker {
                 if attempts.lane_since == 0 {
                     attempts.lane_since = seconds(now);
                 }
-                let is_long = seconds(now).saturating_sub(attempts.lane_since) >= LONG_DEFERRED.as_secs();
+                // A beginning in the future means that the clock was set back.
+                let is_long =
+                    attempts.lane_since > seconds(now) || seconds(now) - attempts.lane_since >= LONG_DEFERRED.as_secs();
                 if is_long { self.to_next_relay_host(attempts, now) } else { attempts }
             }
         }
@@ -174,6 +185,10 @@ impl Worker {
         let now = SystemTime::now();
         let Some(before) = now.checked_sub(self.hosts.lifetime).filter(|_| self.hosts.are_all_out(now)) else { return };
         for (id, waiting) in self.spool.claim_older_than(before) {
+            if self.is_over() {
+                self.spool.release(&id);
+                continue;
+            }
             match self.read(&id).await {
                 Ok((header, _)) => {
                     let attempts = self.again(&waiting, backoff::AFTER_SETTING, &trouble.to_string());

@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use super::auth::Account;
 use super::dialog::Dialog;
-use super::health::May;
+use super::health::{May, Open};
 use super::outcome::Trouble;
 use super::recent::Recent;
 use super::relay::{RelayHost, RelayHosts};
@@ -44,6 +45,8 @@ struct Session {
     offered: Capabilities,
     /// Messages it has taken.
     taken: u32,
+    /// Counted as open.
+    _open: Open,
 }
 
 /// A claimed entry, offered again when it is dropped unsettled: a worker that breaks off must not hold it for ever.
@@ -118,14 +121,29 @@ impl Worker {
 
     /// Opens one session and delivers through it until nothing is left or it breaks.
     async fn session(&self, ending: &mut Shutdown) {
-        let opened = tokio::select! {
-            // Nothing was sent yet that would have to be finished.
-            () = ending.wait() => return,
-            opened = self.open_one() => opened,
+        let opened = if self.host().account.as_ref().is_some_and(Account::renews_tokens) {
+            self.open_one().await
+        } else {
+            tokio::select! {
+                // Nothing was sent yet that would have to be finished.
+                () = ending.wait() => return,
+                opened = self.open_one() => opened,
+            }
         };
-        let Some(mut session) = opened else { return };
+        let mut session = match opened {
+            Ok(Some(session)) => session,
+            Ok(None) => return,
+            Err(trouble) => {
+                // Not inside the select above: entries would stay claimed if it were broken off.
+                self.expire(&trouble).await;
+                return;
+            }
+        };
         while !ending.is_ending() {
-            let Some((id, waiting)) = self.claim() else { if self.idle(ending).await { continue } else { break } };
+            let Some((id, waiting)) = self.claim() else {
+                let is_capped = self.host().cap.wait(SystemTime::now()).is_some();
+                if !is_capped && self.idle(ending).await { continue } else { break }
+            };
             // More is due: let another worker help.
             if self.until_due().is_none() {
                 self.host().work.notify_last();
@@ -157,22 +175,24 @@ impl Worker {
         Some(claimed)
     }
 
-    /// A session, unless there is trouble, which is remembered.
-    async fn open_one(&self) -> Option<Session> {
+    /// A session, unless there is nothing to do any more.
+    ///
+    /// # Errors
+    /// There is trouble; it is remembered.
+    async fn open_one(&self) -> Result<Option<Session>, Trouble> {
         let _turn = self.host().opening.lock().await;
         // Another worker may have met trouble, or have done all the work, while we waited for our turn.
         if self.host().may_try(SystemTime::now()) != May::Try || self.until_wanted().is_some() {
-            return None;
+            return Ok(None);
         }
         self.host().stood_in_for.store(false, Ordering::Relaxed);
         match self.open().await {
-            Ok(session) => Some(session),
+            Ok(session) => Ok(Some(session)),
             Err(trouble) => {
-                self.host().health.trouble(&trouble, SystemTime::now());
+                self.host().health.trouble(&trouble, SystemTime::now(), 0);
                 // Another relay host may stand in from now on.
                 self.spool.wake();
-                self.expire(&trouble).await;
-                None
+                Err(trouble)
             }
         }
     }
@@ -189,7 +209,7 @@ impl Worker {
             return Err(trouble);
         }
         host.health.opened(&seen);
-        Ok(Session { dialog, offered, taken: 0 })
+        Ok(Session { dialog, offered, taken: 0, _open: host.health.session() })
     }
 
     /// Waits for work; whether there is some.

@@ -2,7 +2,7 @@
 //!
 //! Whatever is asked for is the metrics: there is one page. Requests, their time and peers at once are bounded.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,8 +99,14 @@ async fn write_file(file: &Path, make: Make, mut shutdown: Shutdown) {
 fn replace(file: &Path, page: &str) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let new = file.with_extension("prom.new");
-    std::fs::write(&new, page)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A file of our own making: the folder may be somebody else's, who could have put a link to one of ours there.
+    let mut opened = std::fs::File::create_new(&new)?;
+    opened.write_all(page.as_bytes())?;
+    opened.set_permissions(std::fs::Permissions::from_mode(0o644))?;
     std::fs::rename(new, file)
 }
 

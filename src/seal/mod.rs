@@ -39,6 +39,10 @@ use outside::Outside;
 use padding::Padding;
 use signer::Signer;
 
+/// Nothing is filled up above this, octets, while no relay host has said what it takes: Postfix's default, the least of
+/// the usual limits. A message that filler alone makes too large would end in `failed/`.
+const UNKNOWN_CEILING: u64 = 10_240_000;
+
 /// A finished message.
 pub struct Sealed {
     /// Its Message-ID, with brackets.
@@ -109,7 +113,7 @@ impl Sealer {
             signers,
             recipients: recipients.collect::<Result<_, Unusable>>()?,
             announced: Announced::open(&config.state),
-            size_ceiling: AtomicU64::new(u64::MAX),
+            size_ceiling: AtomicU64::new(UNKNOWN_CEILING),
         })
     }
 
@@ -181,7 +185,7 @@ impl Sealer {
     /// From now on nothing is filled up above `octets`, the largest message that some relay host takes; `None` if that
     /// is not known. What is larger by itself is sealed all the same.
     pub fn set_size_ceiling(&self, octets: Option<u64>) {
-        self.size_ceiling.store(octets.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.size_ceiling.store(octets.unwrap_or(UNKNOWN_CEILING), Ordering::Relaxed);
     }
 
     fn manifest(

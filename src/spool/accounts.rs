@@ -38,8 +38,12 @@ impl Spool {
         ];
         let mut seen = BTreeSet::new();
         for (directory, never) in places {
-            for id in ids_in_order(directory).into_iter().filter(|id| seen.insert(id.clone())) {
+            for id in ids_in_order(directory).into_iter() {
+                // What has just moved on is found where it went.
                 let Ok(header) = read_header(directory, &id) else { continue };
+                if !seen.insert(id) {
+                    continue;
+                }
                 let (true, Some(number)) = (header.epoch == self.numbers.epoch(), header.sequence) else { continue };
                 let Some(account) = accounts.get_mut(&header.recipient) else { continue };
                 account.found(number, never);

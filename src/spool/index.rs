@@ -80,9 +80,10 @@ impl Index {
         let recipient = self.recipients.get(&recipient).cloned().unwrap_or(recipient);
         self.recipients.insert(Arc::clone(&recipient));
         let due = attempts.due();
-        self.lane(attempts.lane).insert((due, id.clone()));
         let (size, arrival) = (header.size, header.arrival);
-        self.octets += room::of_message(size);
+        self.remove(&id);
+        self.lane(attempts.lane).insert((due, id.clone()));
+        self.octets = self.octets.saturating_add(room::of_message(size));
         self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
     }
 
@@ -133,7 +134,7 @@ impl Index {
 
     pub fn remove(&mut self, id: &QueueId) -> Option<Waiting> {
         let waiting = self.waiting.remove(id)?;
-        self.octets -= room::of_message(waiting.size);
+        self.octets = self.octets.saturating_sub(room::of_message(waiting.size));
         self.lane(waiting.attempts.lane).remove(&(waiting.due, id.clone()));
         Some(waiting)
     }
@@ -147,7 +148,9 @@ impl Index {
     /// 1970: it may never be able to take it.
     pub fn return_to_first(&mut self, before: u64) {
         if self.due.iter().skip(1).any(|lane| !lane.is_empty()) {
-            self.restart(|attempts| attempts.lane > 0 && attempts.lane_since < before);
+            let now = before.saturating_add(LONGEST_BACKOFF.as_secs());
+            // A beginning in the future means that the clock was set back.
+            self.restart(|attempts| attempts.lane > 0 && !(before..=now).contains(&attempts.lane_since));
         }
     }
 

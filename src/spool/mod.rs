@@ -346,12 +346,22 @@ impl Spool {
         }
         let _ = fs::remove_file(state_file(&self.queue, id));
         durable::replace(&state_file(&self.failed, id), &serde_json::to_vec(attempts)?)?;
+        // As one with the index: an operator's `retry` may find it in `failed/` at once and offer it again.
+        let mut index = self.index();
         shift(&self.queue, &self.failed, id)?;
-        // Without these a power cut could undo the rename: the message would be tried again, after its end was logged.
-        self.failed.sync()?;
-        self.queue.sync()?;
-        self.index().remove(id);
+        index.remove(id);
+        drop(index);
+        // Without these a power cut could undo the rename: the message would be tried again, after its end was logged. So
+        // it is too when they do not succeed, which is no reason to offer what lies in `failed/`.
+        if let Err(error) = self.failed.sync().and_then(|()| self.queue.sync()) {
+            maillog::not_moved(id, &error.to_string());
+        }
         Ok(())
+    }
+
+    /// Somebody has taken the file of the claimed entry `id` away.
+    pub fn forget(&self, id: &QueueId) {
+        self.index().remove(id);
     }
 
     /// Makes every waiting entry due now.

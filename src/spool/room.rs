@@ -49,12 +49,12 @@ pub enum Room {
 
 /// What a message of `size` octets takes on the disk.
 pub fn of_message(size: u64) -> u64 {
-    of_file(size + HEADER)
+    of_file(size.saturating_add(HEADER))
 }
 
 /// What a file of `size` octets takes on the disk.
 pub fn of_file(size: u64) -> u64 {
-    size.next_multiple_of(BLOCK)
+    size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
 /// Watches the room of one spool.

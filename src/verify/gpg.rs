@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use super::outside;
 use crate::envelope::printable;
 
 /// How long one message may take. A person may have to find the smartcard and enter its PIN.
@@ -50,6 +51,10 @@ impl Gpg {
     /// # Errors
     /// gpg cannot be run, or cannot decrypt it in time.
     pub fn unwrap(&self, armored: &[u8]) -> Result<Unwrapped, GpgError> {
+        if !outside::is_ours(armored) {
+            let why = "it is not sealed as the relay does it: for named keys, and without a passphrase";
+            return Err(GpgError::Message(why.to_owned()));
+        }
         let output = self.run(&["--decrypt", "--unwrap"], armored)?;
         let status = |name: &str| output.status.iter().find_map(|line| line.strip_prefix(name)).map(str::trim);
         if !output.success || status("DECRYPTION_OKAY").is_none() {

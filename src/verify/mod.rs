@@ -17,6 +17,7 @@ mod letter;
 mod mailbox;
 mod manifest;
 mod memory;
+mod outside;
 mod report;
 mod runs;
 mod signature;

@@ -129,17 +129,22 @@ impl Run {
 
     /// Message `sequence` is a heartbeat that tells `facts`.
     pub fn heartbeat(&mut self, sequence: u64, facts: &Facts) {
+        let is_final = |why: &str| matches!(why, "unused" | "removed" | "contained");
+        if self.last.as_ref().is_some_and(|last| last.sequence >= sequence) {
+            // An older one, late: what may have been sent since explains nothing any more.
+            for (why, numbers) in facts.never.iter().filter(|(why, _)| is_final(why)) {
+                self.never.entry(why.clone()).or_default().add_all(numbers);
+            }
+            return;
+        }
         for (why, numbers) in &facts.never {
             self.never.entry(why.chars().take(40).collect()).or_default().add_all(numbers);
-        }
-        if self.last.as_ref().is_some_and(|last| last.sequence >= sequence) {
-            return;
         }
         // What it lists now it knows better than those before it: an operator may have sent what had failed. Of what is
         // below its lists, which may have been cut, those before it still hold.
         let below = Ranges::of(0, facts.from.saturating_sub(1));
         for (why, numbers) in &mut self.never {
-            let lasts = matches!(why.as_str(), "unused" | "removed" | "contained") && !facts.never.contains_key(why);
+            let lasts = is_final(why) && !facts.never.contains_key(why);
             if !lasts {
                 *numbers = std::mem::take(numbers).within(&below);
             }

@@ -1,9 +1,11 @@
 //! `sealrelay check`.
 
+use std::time::Duration;
+
 use crate::support::daemon::{Setup, program};
 use crate::support::pki::Authority;
 use crate::support::reader::open;
-use crate::support::relay_host::{PASSWORD, RelayHost, Script};
+use crate::support::relay_host::{Act, PASSWORD, RelayHost, Script};
 
 fn check(setup: &Setup, arguments: &[&str]) -> (i32, String) {
     setup.configure();
@@ -82,6 +84,36 @@ fn each_trouble_has_its_exit_code_and_says_what_to_do() {
     assert!(text.contains("nothing takes connections there"), "{text}");
     let unknown = Setup::new(25, &authority.pem).relay("host = \"relay.invalid\"");
     assert_eq!(check(&unknown, &[]).0, 68);
+}
+
+#[test]
+fn what_is_late_or_temporary_ends_with_75_at_whatever_step_and_a_client_certificate_that_is_missing_with_69() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    let honest = || Script::honest(&identity);
+    let mut demanding = honest();
+    demanding.client_ca = Some(Authority::new("clients' CA").pem);
+    // Longer than the time-out of 2 s.
+    let late = |step| honest().at(step, Act::Silence(Duration::from_secs(4)));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let verified = "Verify return code: 0 (ok)";
+    let not_verified = "Verify return code: none";
+    for (script, code, says, verify) in [
+        (late("greeting"), 75, "timed out at its greeting", not_verified),
+        (late("EHLO"), 75, "timed out at EHLO", not_verified),
+        (late("STARTTLS"), 75, "timed out at STARTTLS", not_verified),
+        (late("EHLO inside"), 75, "timed out at EHLO", verified),
+        (late("AUTH"), 75, "timed out at AUTH", verified),
+        (honest().at("AUTH", Act::Close), 75, "at AUTH", verified),
+        (honest().says("AUTH", "454 4.7.0 Temporary authentication failure"), 75, "454 4.7.0 Temporary", verified),
+        // In TLS 1.3 the server asks for it behind its own part of the handshake, which is verified by then.
+        (demanding, 69, "wants a client certificate that it trusts", verified),
+    ] {
+        relay_host.now(script);
+        let (got, text) = check(&setup, &["--login"]);
+        assert_eq!(got, code, "{text}");
+        assert!(text.contains("NOT USABLE: ") && text.contains(says), "{says:?} is missing in:\n{text}");
+        assert!(text.contains(verify), "{verify:?} is missing in:\n{text}");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod matrix;
 mod memory;
 mod metrics;
 mod numbers;
+mod openssl_words;
 mod outcomes;
 mod outside;
 mod overload;

@@ -110,3 +110,61 @@ fn after_an_outage_the_queue_goes_out_through_the_usual_sessions_and_not_all_at_
     assert!(sessions <= 3, "{sessions} sessions");
     assert_eq!(relay_host.heard().taken.len(), 200);
 }
+
+#[test]
+fn the_first_success_after_a_setting_was_at_fault_brings_out_what_waits() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("END", "550 5.4.5 Daily sending quota exceeded"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    (0..3).for_each(|nth| send_alert(&daemon.address, &format!("over quota {nth}")));
+    eventually("three attempts", || (daemon.status()["counts"]["deferred"] == 3).then_some(()));
+    relay_host.now(Script::honest(&identity));
+    send_alert(&daemon.address, "the next day");
+    relay_host.taken(4);
+    eventually("an empty spool", || setup.spooled("queue").is_empty().then_some(()));
+}
+
+#[test]
+fn what_cannot_even_be_set_aside_is_tried_again_and_not_forgotten() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).at("greeting", Act::Close));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "to be damaged");
+    eventually("trouble", || daemon.status()["relays"][0]["trouble"].is_string().then_some(()));
+    let entry = setup.spooled("queue").remove(0);
+    let mut octets = fs::read(&entry).expect("the entry");
+    let last = octets.len() - 5;
+    octets[last] ^= 1;
+    fs::write(&entry, &octets).expect("damaged");
+    // Something of that name lies there already, and nothing is overwritten.
+    let name = entry.file_name().expect("a name");
+    let taken = setup.path("spool/damaged").join(name);
+    fs::create_dir_all(&taken).expect("a folder in the way");
+    relay_host.now(Script::honest(&identity));
+    daemon.flush();
+    eventually("the log to tell", || setup.log().contains("its file cannot be read").then_some(()));
+    assert_eq!(daemon.status()["spool"]["queued"], 1);
+    fs::remove_dir(&taken).expect("out of the way");
+    daemon.flush();
+    eventually("damaged/", || taken.is_file().then_some(()));
+    assert_eq!(relay_host.heard().taken.len(), 0);
+}
+
+#[test]
+fn one_refusal_and_a_day_of_other_trouble_are_not_a_day_of_refusals() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("END", "554 5.6.0 I do not like it"));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "refused once");
+    deferred(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    refused_for_hours(&setup, &format!("localhost:{}", relay_host.port), 30);
+    relay_host.now(Script::honest(&identity).says("MAIL", "421 4.7.0 not now"));
+    let daemon = setup.start();
+    daemon.flush();
+    eventually("another attempt", || (daemon.status()["counts"]["deferred"] == 1).then_some(()));
+    assert_eq!((setup.spooled("queue").len(), setup.spooled("failed").len()), (1, 0));
+}

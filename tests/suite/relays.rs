@@ -1,9 +1,10 @@
 //! Several relay hosts: each with its own trust and login, tried in order; the next takes over when one is out or does
 //! not take a message, and the first gets its mail back when it is well again.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::support::client::send_alert;
+use crate::support::clock::Clock;
 use crate::support::daemon::Setup;
 use crate::support::eventually;
 use crate::support::pki::Authority;
@@ -173,4 +174,51 @@ fn what_is_over_the_cap_waits_over_a_restart_too_and_the_next_relay_host_takes_i
     }
     other.taken(2);
     assert_eq!(capped.heard().taken.len(), 2);
+}
+
+#[test]
+fn what_the_first_has_deferred_for_a_quarter_of_an_hour_goes_to_the_second_and_not_before() {
+    let two = two(|honest| honest.says("END", "451 4.3.0 Try again later"), |honest| honest);
+    let Some(clock) = Clock::new(&two.setup.path("")) else { return };
+    let daemon = two.setup.start_with(|command| clock.rule(command));
+    send_alert(&daemon.address, "deferred");
+    let attempts = |count: u64| {
+        eventually("an attempt", || (daemon.status()["counts"]["deferred"].as_u64() >= Some(count)).then_some(()));
+    };
+    attempts(1);
+    clock.set_time(SystemTime::now() + Duration::from_secs(14 * 60));
+    send_alert(&daemon.address, "wakes the worker");
+    attempts(3);
+    assert_eq!(two.second.heard().connections, 0, "fourteen minutes are not long");
+    clock.set_time(SystemTime::now() + Duration::from_secs(40 * 60));
+    send_alert(&daemon.address, "wakes it again");
+    two.second.taken(1);
+    // What the first defers it keeps for a quarter of an hour, and what is new is its own again.
+    assert_eq!(two.first.heard().taken.len(), 0);
+    two.first.now(two.honest.clone());
+    daemon.flush();
+    send_alert(&daemon.address, "new");
+    two.first.taken(1);
+}
+
+#[test]
+fn a_relay_host_at_its_cap_is_waited_for_and_not_asked_again_and_again() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem).relay("messages_per_day = 4");
+    let daemon = setup.start();
+    for nth in 0..6 {
+        send_alert(&daemon.address, &format!("alert {nth}"));
+    }
+    relay_host.taken(1);
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id())).expect("its numbers");
+        let words: Vec<&str> = stat.rsplit(')').next().expect("a state").split_whitespace().collect();
+        // User and system time, in hundredths of a second.
+        words[11].parse::<u64>().expect("a number") + words[12].parse::<u64>().expect("a number")
+    };
+    let before = used();
+    std::thread::sleep(Duration::from_secs(3));
+    let busy = used() - before;
+    assert!(busy < 60, "{busy} hundredths of a second of processor in three seconds of waiting");
+    assert_eq!(setup.spooled("queue").len(), 5);
 }

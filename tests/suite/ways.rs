@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::peers::{Postfix, setup_for};
 use crate::support::client::send_alert;
-use crate::support::daemon::{Setup, with_hosts};
+use crate::support::daemon::{Setup, program, with_hosts};
 use crate::support::pki::Authority;
 use crate::support::relay_host::{RelayHost, Script};
 use crate::support::token_server::TokenServer;
@@ -118,6 +118,31 @@ fn through_a_proxy_the_name_is_looked_up_there_and_never_here() {
 }
 
 #[test]
+fn check_in_openssls_spelling_goes_through_the_proxy_and_verifies_behind_it() {
+    let (relay_host, _, setup) = hidden();
+    let Some(proxy) = Proxy::start(&setup, None) else { return };
+    let check = |more: &[&str]| {
+        let mut command = program();
+        command.args(["check", "-connect", &format!("{HIDDEN}:{}", relay_host.port), "-starttls", "smtp"]);
+        let output = command.args(more).output().expect("runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (ca, by_proxy) = (setup.path("ca.pem").display().to_string(), format!("127.0.0.1:{}", proxy.port));
+    let (code, text) = check(&["-proxy", &by_proxy, "-CAfile", &ca]);
+    assert_eq!(code, Some(0), "{text}");
+    let connected = format!("CONNECTED({HIDDEN}:{} through the proxy {by_proxy}", relay_host.port);
+    assert!(text.contains(&connected) && text.contains("Verify return code: 0 (ok)\n"), "{text}");
+    let said = proxy.said();
+    assert!(said.contains(&format!("connected to {HIDDEN}:{}", relay_host.port)), "{said}");
+    // The proxy changes nothing about trust, and without it there is no way.
+    let stranger = setup.write("stranger.pem", Authority::new("another CA").pem.as_bytes()).display().to_string();
+    let (code, text) = check(&["-proxy", &by_proxy, "-CAfile", &stranger]);
+    assert_eq!(code, Some(77), "{text}");
+    assert!(text.contains("Verify return code: 20 (unable to get local issuer certificate)\n"), "{text}");
+    assert_eq!(check(&["-CAfile", &ca]).0, Some(68));
+}
+
+#[test]
 fn a_proxy_with_a_login_gets_it_and_the_token_server_is_reached_through_it_too() {
     let (relay_host, authority, setup) = hidden();
     let Some(proxy) = Proxy::start(&setup, Some(("monitor", "proxyWORD77"))) else { return };
@@ -205,6 +230,22 @@ fn a_dead_ip_family_costs_a_moment_and_not_a_time_out() {
         assert!(took < Duration::from_secs(3), "{live} lives, {dead} is dead: {took:?}");
         eprintln!("{live} lives, {dead} is dead: {took:?}");
     }
+}
+
+#[test]
+fn a_dead_network_ends_check_with_75_and_says_where_it_timed_out() {
+    let (listener, _filling) = black_hole("127.0.0.1", 0);
+    let port = listener.local_addr().expect("bound").port();
+    let setup = Setup::new(port, &Authority::new("test CA").pem).relay("host = \"127.0.0.1\"");
+    setup.configure();
+    let output = setup.run(&["check"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(75), "{text}");
+    assert!(
+        text.contains("timed out at connecting") && text.contains("that the firewall lets this user out"),
+        "{text}"
+    );
+    assert!(!text.contains("CONNECTED") && text.contains("Verify return code: none"), "{text}");
 }
 
 #[test]

@@ -59,6 +59,12 @@ impl Account {
         Self { login: login.clone(), tokens: Tokens::default() }
     }
 
+    /// Whether a login may renew tokens: breaking that off could lose the only refresh token there is, because the
+    /// server has spent the old one.
+    pub fn renews_tokens(&self) -> bool {
+        matches!(self.login.proof, Proof::OAuth(_))
+    }
+
     /// Logs in; the final reply.
     ///
     /// # Errors

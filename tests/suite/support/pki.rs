@@ -46,6 +46,26 @@ impl Authority {
         self.issue_with(name, |params| params.not_after = end.into())
     }
 
+    /// One certificate for `name`, over in less than so many days, by the key of an intermediate that was renewed
+    /// twice: three chains that differ in nothing but the intermediate's certificate.
+    pub fn issue_below_renewed(&self, name: &str, days: u64) -> [Identity; 3] {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "intermediate");
+        let renewed = [1_u64, 2, 3].map(|serial| {
+            params.serial_number = Some(serial.into());
+            params.signed_by(&key, &self.issuer).expect("signed")
+        });
+        let intermediate = Self { pem: renewed[0].pem(), issuer: Issuer::new(params, key) };
+        let identity = intermediate.issue_for_days(name, days);
+        renewed.map(|one| {
+            let mut identity = identity.clone();
+            identity.chain.push(one.der().clone());
+            identity
+        })
+    }
+
     fn issue_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
@@ -81,7 +101,11 @@ impl Identity {
 
     /// The pin of its certificate.
     pub fn sha256_pin(&self) -> String {
-        let digest = Sha256::digest(&self.chain[0]);
-        format!("sha256:{}", digest.iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":"))
+        format!("sha256:{}", colon_hex(&Sha256::digest(&self.chain[0])))
     }
+}
+
+/// As openssl prints fingerprints.
+pub fn colon_hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":")
 }
