@@ -137,9 +137,6 @@ impl Run {
             }
             return;
         }
-        for (why, numbers) in &facts.never {
-            self.never.entry(why.chars().take(40).collect()).or_default().add_all(numbers);
-        }
         // What it lists now it knows better than those before it: an operator may have sent what had failed. Of what is
         // below its lists, which may have been cut, those before it still hold.
         let below = Ranges::of(0, facts.from.saturating_sub(1));
