@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::durable::Directory;
-use super::entry::Header;
+use super::entry::{EntryError, Header};
 use super::index::Attempts;
 use super::start::{ids_in_order, read_attempts, read_header, shift, state_file};
 use super::{Spool, durable};
@@ -129,12 +129,21 @@ impl Spool {
     /// only counts them unless it is `really` meant.
     pub fn purge(&self, fingerprint: &str, really: bool) -> Moved {
         let mut moved = Moved::default();
+        let mut unread = Ok(());
         let is_sealed_to = |header: &Header| header.sealed_to.iter().any(|own| own.eq_ignore_ascii_case(fingerprint));
         let outcome = [&self.queue, &self.held, &self.failed].into_iter().try_for_each(|directory: &Directory| {
             for page in ids_in_order(directory).chunks(PAGE) {
-                let sealed =
-                    page.iter().filter(|id| read_header(directory, id).is_ok_and(|header| is_sealed_to(&header)));
-                let sealed: Vec<QueueId> = sealed.cloned().collect();
+                let mut sealed = Vec::new();
+                for id in page {
+                    match read_header(directory, id) {
+                        Ok(header) if is_sealed_to(&header) => sealed.push(id.clone()),
+                        // It may be one of them: nobody must take the purge for complete.
+                        Err(EntryError::Unreadable(error)) if error.kind() != io::ErrorKind::NotFound => {
+                            unread = Err(io::Error::new(error.kind(), format!("{id} cannot be read: {error}")));
+                        }
+                        _ => {}
+                    }
+                }
                 match really {
                     true => self.remove_all(directory, sealed, &mut moved)?,
                     false => moved.moved += sealed.len(),
@@ -142,7 +151,7 @@ impl Spool {
             }
             Ok(())
         });
-        moved.ended_by(outcome)
+        moved.ended_by(outcome.and(unread))
     }
 
     fn remove_all(&self, directory: &Directory, ids: Vec<QueueId>, moved: &mut Moved) -> io::Result<()> {
@@ -158,8 +167,12 @@ impl Spool {
 
     fn remove_claimed(&self, directory: &Directory, ids: &[QueueId], moved: &mut Moved) -> io::Result<()> {
         // A damaged one may not tell its number; `damaged/` keeps it from being given again, and the record does after.
-        let headers: Vec<(&QueueId, Option<Header>)> =
-            ids.iter().map(|id| (id, read_header(directory, id).ok())).collect();
+        // One that cannot be read now stays: its number would be missing without a reason.
+        let header = |id| match read_header(directory, id) {
+            Err(EntryError::Unreadable(error)) => Err(error),
+            read => Ok((id, read.ok())),
+        };
+        let headers: Vec<(&QueueId, Option<Header>)> = ids.iter().map(header).collect::<io::Result<_>>()?;
         let numbered = headers.iter().filter_map(|(_, header)| {
             let header = header.as_ref()?;
             Some((header.epoch.as_str(), header.recipient.as_str(), header.sequence?))
