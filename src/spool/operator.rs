@@ -192,6 +192,25 @@ impl Spool {
         Ok(())
     }
 
+    /// Makes what waits, or the entry `id`, due when a daemon starts; how many those are. Written into their state files,
+    /// hints that a crash may undo: then they are tried when they were due before.
+    pub fn flush_at_start(&self, id: Option<&QueueId>) -> usize {
+        let mut count = 0;
+        let mut last = None;
+        loop {
+            let page = self.index().page(last.as_ref(), PAGE);
+            let Some((end, _)) = page.last() else { return count };
+            last = Some(end.clone());
+            for (own, waiting) in page.iter().filter(|(own, _)| id.is_none_or(|id| id == own)) {
+                count += 1;
+                let due = Attempts { next: 0, ..waiting.attempts.clone() };
+                let is_late = waiting.attempts.next > 0;
+                let _ =
+                    is_late.then(|| serde_json::to_vec(&due).map(|json| fs::write(state_file(&self.queue, own), json)));
+            }
+        }
+    }
+
     /// Makes the entry `id` due now; whether it waits and no delivery has it.
     pub fn flush_one(&self, id: &QueueId) -> bool {
         let is_free = self.index().claim_one(id).is_some();

@@ -32,7 +32,15 @@ fn the_queue_is_listed_with_and_without_the_daemon() {
     let line: serde_json::Value = serde_json::from_str(json.trim()).expect("one object a line");
     assert_eq!((&line["queue_id"], &line["recipient"]), (&id.as_str().into(), &"admin@example.org".into()));
     let flush = setup.run(&["queue", "flush"]);
-    assert_eq!(flush.status.code(), Some(69), "{flush:?}");
+    assert_eq!(flush.status.code(), Some(0), "{flush:?}");
+    assert_eq!(String::from_utf8_lossy(&flush.stdout), "1 message(s) will be tried when the daemon starts\n");
+    // At once, and not when its half minute is over.
+    let began = std::time::Instant::now();
+    let before = relay_host.heard().offered;
+    let daemon = setup.start();
+    eventually("another attempt", || (relay_host.heard().offered > before).then_some(()));
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+    drop(daemon);
 }
 
 #[test]

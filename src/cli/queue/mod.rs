@@ -7,16 +7,16 @@ use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{EX_IOERR, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, say};
+use super::{EX_IOERR, EX_TEMPFAIL, Failure, say};
 use crate::config::{Doors, OpenPgpFingerprint};
 use crate::envelope::QueueId;
 use crate::queue::Request;
 use crate::spool::{Moved, Which};
 use holder::Holder;
 
-/// Exit codes: 0 done, 66 no such message, 69 the daemon does not run, 73 the spool cannot be used, 74 the disk took it
-/// only in part, 75 try again (being delivered just now), 77 not allowed, 78 configuration. All but flush work without
-/// the daemon too, as the service's user or root; with it also as a member of the service's group.
+/// Exit codes: 0 done, 66 no such message, 69 the daemon cannot be asked, 73 the spool cannot be used, 74 the disk took
+/// it only in part, 75 try again (being delivered just now), 77 not allowed, 78 configuration. All work without the
+/// daemon too, as the service's user or root; with it also as a member of the service's group.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// List what lies in the spool, in the layout of Postfix's mailq
@@ -125,13 +125,14 @@ pub fn flush_by_anybody(doors: &Doors) -> Result<u8, Failure> {
 }
 
 fn flush(holder: &Holder, id: Option<&QueueId>) -> Result<(), Failure> {
-    if !matches!(holder, Holder::Daemon(_)) {
-        let hint = "Start it: whatever lies in the spool is tried then.";
-        return Err(Failure::new("the daemon does not run, so nothing can be sent", hint, EX_UNAVAILABLE));
-    }
-    match (ask::<usize>(holder, &Request::Flush { id: id.cloned() })?, id) {
+    let (count, when) = match holder {
+        Holder::Daemon(_) => (ask::<usize>(holder, &Request::Flush { id: id.cloned() })?, "now"),
+        Holder::Us(spool) => (spool.flush_at_start(id), "when the daemon starts"),
+        Holder::Nobody => (0, "when the daemon starts"),
+    };
+    match (count, id) {
         (0, Some(id)) => return Err(show::not_there(id)),
-        (count, _) => say(format!("{count} message(s) will be tried now")),
+        _ => say(format!("{count} message(s) will be tried {when}")),
     }
     Ok(())
 }
