@@ -86,7 +86,8 @@ impl Data {
         self.oversize = true;
         let unfinished_end = self.octets.len().saturating_sub(END.len() - 1);
         let cut = self.candidate.map_or(unfinished_end, |end| end.saturating_sub(END.len()));
-        self.octets.drain(..cut);
+        // A new allocation: the old one would stay as large as the message was.
+        self.octets = self.octets[cut..].to_vec();
         self.candidate = self.candidate.map(|end| end - cut);
         self.next_search = self.next_search.saturating_sub(cut);
     }
@@ -277,6 +278,14 @@ mod tests {
         let mut fragment = Data::new(1000);
         fragment.push(b"half an alert");
         assert_eq!(fragment.end_at_last_octet(), None);
+    }
+
+    #[test]
+    fn a_discarded_message_keeps_no_memory() {
+        let mut data = Data::new(1_000);
+        data.push(&[b'x'; 100_000]);
+        data.discard();
+        assert!(data.octets.capacity() < 100, "{} octets", data.octets.capacity());
     }
 
     #[test]
