@@ -23,6 +23,8 @@ use super::quiet::quiet;
 
 /// Lines that may wait to be written, at most 900 octets each.
 const WAITING: usize = 4096;
+/// What no line reaches, octets: a rule of the IDS fires on longer ones.
+const LIMIT: usize = 1000;
 /// How long the end of the process waits for the last lines.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -102,9 +104,7 @@ struct ToQueue;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ToQueue {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let (time, level) = (SystemTime::now(), *event.metadata().level());
-        let mut line = Line { time, level, text: String::new(), fields: Vec::new() };
-        event.record(&mut line);
+        let line = Line::of(event);
         if QUEUE.get().is_none_or(|queue| queue.try_send(Work::Write(line)).is_err()) {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
@@ -125,6 +125,13 @@ impl Visit for Line {
 }
 
 impl Line {
+    fn of(event: &Event<'_>) -> Self {
+        let (time, level) = (SystemTime::now(), *event.metadata().level());
+        let mut line = Self { time, level, text: String::new(), fields: Vec::new() };
+        event.record(&mut line);
+        line
+    }
+
     fn level(&self) -> &'static str {
         match self.level {
             Level::ERROR => "crit",
@@ -151,13 +158,22 @@ impl Line {
         format!("{time} sealrelay[{}]: {}: {}\n", std::process::id(), self.level(), self.text)
     }
 
+    /// An object with the event's fields. The longest value is cut until the line is below [`LIMIT`].
     fn as_json(&self) -> String {
-        let mut object = serde_json::Map::new();
         let time = humantime::format_rfc3339_millis(self.time).to_string();
-        let own = [("time", time.as_str()), ("level", self.level()), ("message", &self.text)];
-        let fields = self.fields.iter().map(|(name, value)| (*name, value.as_str()));
-        object.extend(own.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value.into())));
-        format!("{}\n", serde_json::Value::Object(object))
+        let own = [("time", time), ("level", self.level().to_owned()), ("message", self.text.clone())];
+        let mut values: Vec<(&str, String)> = own.into_iter().chain(self.fields.iter().cloned()).collect();
+        loop {
+            let object: serde_json::Map<_, _> =
+                values.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+            let line = format!("{}\n", serde_json::Value::Object(object));
+            let longest = values.iter_mut().map(|(_, value)| value).max_by_key(|value| value.len());
+            match longest {
+                // ASCII, so any cut is a character's end.
+                Some(value) if line.len() >= LIMIT => value.truncate(value.len() * 3 / 4),
+                _ => return line,
+            }
+        }
     }
 
     /// The journal's own protocol: a field on a line. No value has a line end: [`quiet`] escapes them.
@@ -240,6 +256,9 @@ fn journal_reads_standard_error() -> bool {
     let own = std::fs::metadata("/proc/self/fd/2");
     own.is_ok_and(|own| stream == format!("{}:{}", own.dev(), own.ino()))
 }
+
+#[cfg(test)]
+mod every_event;
 
 #[cfg(test)]
 mod tests {

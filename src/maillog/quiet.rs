@@ -28,7 +28,9 @@ const LINE_LIMIT: usize = 900;
 
 /// `line` in a form on which no rule fires: the second character of each trigger as `\xNN`, cut to the limit.
 pub fn quiet(line: &str) -> String {
-    let mut octets: Vec<u8> = line.bytes().flat_map(|o| escaped_unless(o, (b' '..=b'~').contains(&o))).collect();
+    // An escape only lengthens: what is behind the limit now never comes in front of it.
+    let mut octets: Vec<u8> =
+        line.bytes().take(LINE_LIMIT).flat_map(|o| escaped_unless(o, (b' '..=b'~').contains(&o))).collect();
     for trigger in TRIGGERS.iter().chain(&["@@"]) {
         let mut from = 0;
         while let Some(at) = find(&octets[from..], trigger.as_bytes()) {
