@@ -32,7 +32,7 @@ pub struct Numbers {
 #[derive(Default)]
 struct Counts {
     recipients: BTreeMap<String, Count>,
-    /// What the file on disk says.
+    /// What the file on disk says for certain.
     recorded: BTreeMap<String, Count>,
 }
 
@@ -157,6 +157,8 @@ impl Numbers {
 
     fn write(&self, slots: &mut Slots) -> io::Result<()> {
         let record = Record { epoch: self.epoch.clone(), recipients: self.known().recipients.clone() };
+        // If it does not succeed, any part of it may be on the disk: nothing counts as recorded until it is written again.
+        self.known().recorded.clear();
         slots.write(&serde_json::to_vec(&record)?)?;
         self.known().recorded = record.recipients;
         Ok(())

@@ -51,7 +51,7 @@ impl Slots {
     /// Makes `content` the newest record.
     ///
     /// # Errors
-    /// It is not on the disk; the record before it still stands.
+    /// It may be on the disk or not; if not, the record before it still stands.
     pub fn write(&mut self, content: &[u8]) -> io::Result<()> {
         let generation = self.generation + 1;
         let file = &self.files[usize::from(generation % 2 == 1)];

@@ -46,4 +46,5 @@ mod stop;
 mod support;
 mod systemd;
 mod verify;
+mod vocabulary;
 mod ways;

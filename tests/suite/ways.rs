@@ -60,7 +60,7 @@ impl Drop for Proxy {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|probe| probe.local_addr()).expect("a port").port()
 }
 

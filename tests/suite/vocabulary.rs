@@ -1,0 +1,153 @@
+//! No feedback: the IDS reads our log and mails about certain words. The real daemon goes through every row of the outcome
+//! table at trace level, with a relay host that says the worst, and no line may fire a rule; the rules that we ship
+//! name our real events, and cannot make a mail about a mail.
+
+use std::fs;
+use std::time::Duration;
+
+use sealrelay::maillog::TRIGGERS;
+
+use crate::support::client::send_alert;
+use crate::support::daemon::Setup;
+use crate::support::eventually;
+use crate::support::pki::Authority;
+use crate::support::relay_host::{Act, RelayHost, Script};
+use crate::ways::free_port;
+
+/// The first row that the log line of the trouble must hold, and what makes it.
+struct Trial {
+    row: usize,
+    name: &'static str,
+    told: &'static str,
+    script: fn(Script, &str) -> Script,
+    relay: fn(u16) -> String,
+}
+
+fn nothing(_: u16) -> String {
+    String::new()
+}
+
+const fn says(row: usize, name: &'static str, told: &'static str, script: fn(Script, &str) -> Script) -> Trial {
+    Trial { row, name, told, script, relay: nothing }
+}
+
+const fn elsewhere(name: &'static str, told: &'static str, relay: fn(u16) -> String) -> Trial {
+    Trial { row: 1, name, told, script: |script, _| script, relay }
+}
+
+/// Every row of the table in `deliver/outcome.rs`, in its order, by its number.
+const TRIALS: [Trial; 31] = [
+    elsewhere("no such name", "looking up its name", |_| "host = \"failed.attack.invalid\"".to_owned()),
+    elsewhere("nobody listens", "not usable", |_| format!("port = {}", free_port())),
+    elsewhere("no proxy", "at the proxy", |_| format!("proxy = \"socks5://127.0.0.1:{}\"", free_port())),
+    says(1, "greeting", "said to its greeting", |script, words| script.says("greeting", &format!("554 {words}"))),
+    says(1, "EHLO", "said to EHLO", |script, words| script.says("EHLO", &format!("502 {words}"))),
+    says(1, "STARTTLS", "said to STARTTLS", |script, words| script.says("STARTTLS", &format!("454 {words}"))),
+    says(1, "no STARTTLS", "does not offer STARTTLS", |mut script, _| {
+        script.offers_starttls = false;
+        script
+    }),
+    says(1, "handshake", "handshake", |mut script, _| {
+        script.secure = Some(std::sync::Arc::new(|mut stream| {
+            use std::io::Write;
+            stream.write_all(b"554 failed attack error\r\n")?;
+            Ok(Box::new(stream))
+        }));
+        script
+    }),
+    says(1, "not trusted", "not usable", |mut script, _| {
+        script.identity = Authority::new("failed attack error denied ????").issue("localhost");
+        script
+    }),
+    says(1, "wrong name", "not usable", |mut script, _| {
+        script.identity = Authority::new("fatal error").issue("unauthorized.refused.attack");
+        script
+    }),
+    says(2, "AUTH 4xx", "said to AUTH", |script, words| script.says("AUTH", &format!("454 {words}"))),
+    says(2, "AUTH broken off", "at AUTH", |script, _| script.at("AUTH", Act::Close)),
+    says(3, "AUTH 5xx", "said to AUTH", |script, words| script.says("AUTH", &format!("535 {words}"))),
+    says(3, "no mechanism", "no login we can use", |mut script, _| {
+        script.capabilities = vec!["AUTH FAILED ERROR ATTACK DENIED".into()];
+        script
+    }),
+    says(4, "MAIL 421", "said to MAIL", |script, words| script.says("MAIL", &format!("421 {words}"))),
+    says(4, "END 421", "said to end of data", |script, words| script.says("END", &format!("421 {words}"))),
+    says(4, "MAIL silence", "timed out at MAIL", |script, _| script.at("MAIL", Act::Silence(Duration::from_secs(4)))),
+    says(4, "RCPT closed", "at RCPT", |script, _| script.at("RCPT", Act::Close)),
+    // The first session has taken no message, so it is the next row's; the second one of a reused session is not told.
+    says(5, "MAIL closed", "at MAIL", |script, _| script.at("MAIL", Act::Close)),
+    says(6, "MAIL nonsense", "at MAIL FROM", |script, words| script.says("MAIL", words)),
+    says(6, "RCPT nonsense", "at RCPT TO", |script, words| script.says("RCPT", words)),
+    says(7, "DATA 4xx", "said to DATA", |script, words| script.says("DATA", &format!("451 {words}"))),
+    says(7, "END 4xx", "said to end of data", |script, words| script.says("END", &format!("452 {words}"))),
+    says(7, "END nonsense", "at end of data", |script, words| script.says("END", words)),
+    says(7, "END closed", "at end of data", |script, _| script.at("END", Act::Close)),
+    says(8, "MAIL 5xx", "said to MAIL", |script, words| script.says("MAIL", &format!("550 5.1.8 {words}"))),
+    says(8, "RCPT 5xx", "said to RCPT", |script, words| script.says("RCPT", &format!("550 5.1.1 {words}"))),
+    says(8, "END quota", "said to end of data", |script, words| script.says("END", &format!("552 5.2.2 {words}"))),
+    says(9, "DATA 5xx", "said to DATA", |script, words| script.says("DATA", &format!("554 {words}"))),
+    says(9, "END 5xx", "said to end of data", |script, words| script.says("END", &format!("554 5.6.0 {words}"))),
+    says(10, "SIZE", "larger than the relay host", |mut script, words| {
+        script.capabilities = vec!["SIZE 1000".into(), "AUTH PLAIN".into(), words.into()];
+        script
+    }),
+];
+
+/// What is wrong with a log line, if something is.
+fn fault(line: &str) -> Option<String> {
+    let lower = line.to_ascii_lowercase();
+    if let Some(trigger) = TRIGGERS.iter().chain(&["@@"]).find(|trigger| lower.contains(*trigger)) {
+        return Some(format!("{trigger:?} in {line}"));
+    }
+    let plain = line.len() < 1000 && line.bytes().all(|octet| (b' '..=b'~').contains(&octet));
+    (!plain).then(|| format!("{} octets: {line:?}", line.len()))
+}
+
+/// One alert through one trial; the log of it.
+fn log_of(trial: &Trial, words: &str) -> String {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now((trial.script)(Script::honest(&identity), words));
+    let setup = Setup::new(relay_host.port, &authority.pem)
+        .relay(&format!("timeout = \"2s\"\n{}", (trial.relay)(relay_host.port)));
+    let daemon = setup.start();
+    send_alert(&daemon.address, "an alert");
+    eventually(trial.name, || setup.log().contains(trial.told).then_some(()));
+    assert_eq!(daemon.terminate(), 0, "{}", trial.name);
+    setup.log()
+}
+
+#[test]
+fn the_daemon_fires_no_rule_in_any_row_of_the_outcome_table() {
+    let table = fs::read_to_string("src/deliver/outcome.rs").expect("the table");
+    let rows = table.lines().filter(|line| line.starts_with("//! | ")).count() - 2;
+    // The last row is our own disk, which the next test brings about.
+    assert_eq!(TRIALS.iter().map(|trial| trial.row).max(), Some(rows - 1), "a row without a trial");
+    let words = format!("{} ???? @@@@ \u{e9} {}", TRIGGERS.join(" "), "x".repeat(1500));
+    let mut checked = 0;
+    for trial in &TRIALS {
+        for line in log_of(trial, &words).lines() {
+            assert_eq!(fault(line), None, "{}", trial.name);
+            checked += 1;
+        }
+    }
+    println!("{checked} lines in {} trials of {rows} rows", TRIALS.len());
+}
+
+#[test]
+fn a_disk_that_gives_back_something_else_fires_no_rule() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).at("greeting", Act::Close));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "to be damaged");
+    eventually("trouble", || daemon.status()["relays"][0]["trouble"].is_string().then_some(()));
+    let entry = setup.spooled("queue").remove(0);
+    fs::write(&entry, b"failed attack error denied").expect("damaged");
+    let taken = setup.path("spool/damaged").join(entry.file_name().expect("a name"));
+    fs::create_dir_all(taken).expect("a folder in the way");
+    relay_host.now(Script::honest(&identity));
+    daemon.flush();
+    eventually("the log to tell", || setup.log().contains("its file cannot be read").then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(setup.log().lines().find_map(fault), None);
+}
