@@ -14,6 +14,7 @@ mod cap;
 mod caps_file;
 mod dialog;
 mod health;
+mod late;
 pub mod outcome;
 mod presented;
 mod recent;

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::backoff;
 use super::caps_file;
+use super::late::Late;
 use super::presented;
 use super::recent::{Recent, Settled};
 use super::relay::RelayHosts;
@@ -67,6 +68,7 @@ impl Deliver {
         let mut started = self.start(&mut workers);
         let mut tidy = interval(TIDY_EVERY);
         let mut look_again = interval(LOOK_AGAIN);
+        let mut late = Late::default();
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !(shutdown.is_ending() && workers.is_empty()) {
@@ -80,7 +82,10 @@ impl Deliver {
                 }
                 () = self.spool.changed() => self.hosts().wake(&self.spool),
                 _ = tidy.tick() => self.tidy().await,
-                _ = look_again.tick() => self.look_again(),
+                _ = look_again.tick() => {
+                    self.look_again();
+                    late.look(self.spool.waiting());
+                }
             }
         }
         self.tidy().await;

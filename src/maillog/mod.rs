@@ -125,6 +125,18 @@ pub fn deferred(id: &QueueId, to: &str, relay: &str, delay: f64, dsn: &str, why:
     );
 }
 
+/// The oldest message has waited for long.
+pub fn late(minutes: u64, waiting: usize) {
+    error!(
+        "late: the oldest of {waiting} waiting message(s) has waited for {minutes} minutes; `sealrelay status` says why"
+    );
+}
+
+/// No message has waited for long any more.
+pub fn late_no_more() {
+    info!("no message is late any more");
+}
+
 /// A message will not be tried again and lies in `failed/`.
 pub fn undeliverable(id: &QueueId, to: &str, relay: &str, delay: f64, dsn: &str, status: &str, why: &str) {
     error!(

@@ -199,6 +199,12 @@ impl Spool {
         }
     }
 
+    /// How many entries wait, and since when the oldest.
+    pub fn waiting(&self) -> (usize, Option<SystemTime>) {
+        let index = self.index();
+        (index.len(), index.oldest())
+    }
+
     /// How much lies where.
     pub fn totals(&self) -> Totals {
         let usage = self.measure();

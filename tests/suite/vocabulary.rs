@@ -3,11 +3,12 @@
 //! name our real events, and cannot make a mail about a mail.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sealrelay::maillog::TRIGGERS;
 
-use crate::support::client::send_alert;
+use crate::support::client::{Client, send_alert};
+use crate::support::clock::Clock;
 use crate::support::daemon::Setup;
 use crate::support::eventually;
 use crate::support::pki::Authority;
@@ -150,4 +151,109 @@ fn a_disk_that_gives_back_something_else_fires_no_rule() {
     eventually("the log to tell", || setup.log().contains("its file cannot be read").then_some(()));
     assert_eq!(daemon.terminate(), 0);
     assert_eq!(setup.log().lines().find_map(fault), None);
+}
+
+/// The rule that every first start fires.
+const NEW_KEY: &str = "100911";
+
+/// A rule that we ship.
+struct Rule {
+    id: String,
+    level: u32,
+    ignore: u64,
+    parent: Option<String>,
+    alternatives: Vec<String>,
+}
+
+/// The rules in `deploy/ids`. Ours to read, so this reads no more of XML than they use.
+fn rules() -> Vec<Rule> {
+    let text = fs::read_to_string("deploy/ids/sealrelay_rules.xml").expect("the rules");
+    let between = |text: &str, from: &str, to: &str| {
+        let (_, rest) = text.split_once(from)?;
+        rest.split_once(to).map(|(found, _)| found.to_owned())
+    };
+    let text = text.rsplit_once("-->").expect("a comment on top").1;
+    text.split("<rule ")
+        .skip(1)
+        .map(|rule| {
+            let attribute = |name: &str| between(rule, &format!("{name}=\""), "\"");
+            Rule {
+                id: attribute("id").expect("an id"),
+                level: attribute("level").and_then(|level| level.parse().ok()).expect("a level"),
+                ignore: attribute("ignore").map_or(0, |seconds| seconds.parse().expect("seconds")),
+                parent: between(rule, "<if_sid>", "</if_sid>"),
+                alternatives: between(rule, "<match>", "</match>")
+                    .map_or_else(Vec::new, |all| all.split('|').map(str::to_owned).collect()),
+            }
+        })
+        .collect()
+}
+
+/// The rule that fires on `line`: of those that match the one of the highest level, as analysisd chooses.
+fn rule_for<'a>(rules: &'a [Rule], line: &str) -> Option<&'a Rule> {
+    let lower = line.to_ascii_lowercase();
+    let fits = |rule: &&Rule| rule.alternatives.iter().any(|text| lower.contains(&text.to_ascii_lowercase()));
+    rules.iter().filter(fits).max_by_key(|rule| rule.level)
+}
+
+fn ids_of(rules: &[Rule], log: &str) -> Vec<String> {
+    log.lines().filter_map(|line| rule_for(rules, line)).map(|rule| rule.id.clone()).collect()
+}
+
+#[test]
+fn the_rules_we_ship_cannot_loop() {
+    let rules = rules();
+    let (shield, others) = rules.split_first().expect("rules");
+    assert_eq!((shield.level, shield.parent.as_deref(), shield.alternatives.len()), (0, None, 0), "{}", shield.id);
+    let mut per_day = 0;
+    for rule in others {
+        assert_eq!(rule.parent.as_ref(), Some(&shield.id), "{} is not behind the shield", rule.id);
+        assert!(!rule.alternatives.is_empty(), "{} fires on every line", rule.id);
+        // Each alert may make the trouble again that the next one would be about.
+        assert!(rule.ignore >= 3600, "{} may fire on each mail about itself", rule.id);
+        per_day += 86_400 / rule.ignore;
+    }
+    println!("{} rules: at most {per_day} alerts a day, whatever happens", others.len());
+}
+
+#[test]
+fn each_trouble_that_an_operator_should_hear_of_has_its_rule() {
+    let rules = rules();
+    let of = |name: &str| {
+        let trial = TRIALS.iter().find(|trial| trial.name == name).expect("a trial");
+        let mut ids = ids_of(&rules, &log_of(trial, "5.7.8 Authentication failed"));
+        ids.retain(|id| id != NEW_KEY);
+        ids
+    };
+    assert_eq!(of("AUTH 5xx"), ["100903"]);
+    assert_eq!(of("no mechanism"), ["100903"]);
+    assert_eq!(of("not trusted"), ["100902"]);
+    // What passes by itself is no alert before it has lasted.
+    for name in ["greeting", "END 4xx", "AUTH 4xx", "MAIL silence"] {
+        assert_eq!(of(name), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn another_certificate_than_the_pinned_one_an_early_dot_and_a_mail_that_waits_for_an_hour_have_their_rules() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let pin = format!("sha256:{}", "00".repeat(32));
+    let setup = Setup::new(relay_host.port, &authority.pem).without_relay("ca_file");
+    let setup = setup.relay(&format!("pins = [\"{pin}\"]"));
+    let Some(clock) = Clock::new(&setup.path("")) else { return };
+    let daemon = setup.start_by_clock(&clock);
+    let mut client = Client::connect(&daemon.address).0;
+    client.begin_data("HELO notify.ossec.net", &["root@localhost"]);
+    client.send(b"Subject: x\r\n\r\nan alert\r\n.\r\nwith more behind its dot\r\n.\r\n");
+    assert!(client.reply().starts_with("250"));
+    eventually("trouble", || daemon.status()["relays"][0]["trouble"].is_string().then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+    clock.set_time(SystemTime::now() + Duration::from_secs(2 * 3600));
+    let _daemon = setup.start_by_clock(&clock);
+    eventually("the log to say that it is late", || setup.log().contains("late: the oldest of 1").then_some(()));
+    let mut ids = ids_of(&rules(), &setup.log());
+    ids.retain(|id| id != NEW_KEY);
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids, ["100901", "100902", "100905"]);
 }
