@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::outcome::{Cause, Step, Trouble};
+use crate::envelope::printable;
 use crate::maillog;
 use crate::smtp::line::Received;
 use crate::smtp::reply::{Reply, ReplyReader};
@@ -22,12 +23,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// The end of data may take this many times longer than another reply (RFC 5321 4.5.3.2.6).
 const END_OF_DATA_FACTOR: u32 = 5;
 
+/// A shorter secret is not looked for: it would cut up every reply.
+const SHORTEST_HIDDEN: usize = 4;
+
 /// A dialog under way.
 pub struct Dialog {
     stream: Box<dyn Stream>,
     received: Received,
     relay: String,
     patience: Duration,
+    /// What no reply may show.
+    hidden: Vec<Zeroizing<String>>,
 }
 
 /// What the log may show of a command.
@@ -42,7 +48,15 @@ pub enum Show {
 impl Dialog {
     /// A dialog over `stream`; each reply may take `patience`.
     pub fn new(stream: Box<dyn Stream>, relay: String, patience: Duration) -> Self {
-        Self { stream, received: Received::default(), relay, patience }
+        Self { stream, received: Received::default(), relay, patience, hidden: Vec::new() }
+    }
+
+    /// From now on `secret` is cut out of whatever the relay host says: some repeat a login that they do not take, and
+    /// replies go to the log, to `status` and beside the entry.
+    pub fn hide(&mut self, secret: &str) {
+        if secret.len() >= SHORTEST_HIDDEN {
+            self.hidden.push(Zeroizing::new(printable(secret.as_bytes())));
+        }
     }
 
     /// Reads the greeting.
@@ -121,14 +135,19 @@ impl Dialog {
         }
     }
 
+    fn without_hidden(&self, text: &str) -> String {
+        self.hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "<redacted>"))
+    }
+
     async fn read_reply(&mut self, step: Step, show: Show) -> Result<Reply, Trouble> {
         let mut reader = ReplyReader::default();
         let mut chunk = [0; 4096];
         loop {
             let complete = reader
                 .read(&mut self.received)
-                .map_err(|error| Trouble::new(step, Cause::Nonsense(error.to_string())))?;
-            if let Some(reply) = complete {
+                .map_err(|error| Trouble::new(step, Cause::Nonsense(self.without_hidden(&error.to_string()))))?;
+            if let Some(mut reply) = complete {
+                reply.lines.iter_mut().for_each(|line| *line = self.without_hidden(line));
                 // A SCRAM challenge in the log would be enough to try passwords against.
                 let hidden = show == Show::Redacted && reply.code == 334;
                 maillog::dialog(

@@ -368,3 +368,22 @@ fn no_login_leaves_a_secret_in_a_log_at_the_lowest_level() {
         assert_not_logged(&setup, &format!("\0{USERNAME}\0{PASSWORD}"));
     }
 }
+
+#[test]
+fn a_relay_host_that_repeats_the_login_it_does_not_take_brings_it_into_no_log_and_no_status() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    let said = STANDARD.encode(format!("\0{USERNAME}\0{PASSWORD}"));
+    relay_host.now(Script::honest(&identity).says("AUTH", &format!("535 5.7.8 not {said} with {PASSWORD}")));
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let daemon = setup.start();
+    send_alert(&daemon.address, "an alert");
+    let trouble = trouble(&daemon);
+    assert!(trouble.contains("535 5.7.8 not <redacted> with <redacted>"), "{trouble}");
+    assert_not_logged(&setup, PASSWORD);
+    let state = fs::read_dir(setup.path("spool/queue")).expect("the queue").flatten();
+    assert!(state.map(|file| fs::read(file.path()).expect("a file")).all(|octets| !contains(&octets, PASSWORD)));
+}
+
+fn contains(octets: &[u8], text: &str) -> bool {
+    octets.windows(text.len()).any(|window| window == text.as_bytes())
+}

@@ -89,6 +89,11 @@ impl Account {
                 Box::new(Bearer::new(mechanism, username, &token.secret))
             }
         };
+        let secret = token.as_ref().map(|token| &token.secret).or(match &self.login.proof {
+            Proof::Password(password) => Some(password),
+            _ => None,
+        });
+        secret.into_iter().for_each(|secret| dialog.hide(secret.reveal()));
         let outcome = run(dialog, mechanism.name(), exchange).await;
         match (outcome, token) {
             // It may have been revoked, or the clock may have stood still: a fresh one is worth an attempt.
@@ -118,6 +123,7 @@ async fn run(dialog: &mut Dialog, name: &str, mut exchange: Box<dyn Exchange>) -
     let mut first = exchange.first();
     let mut line = Zeroizing::new(format!("AUTH {name}"));
     if let Some(answer) = &first {
+        dialog.hide(&encoded(answer));
         let whole = Zeroizing::new(format!("AUTH {name} {}", *encoded(answer)));
         if whole.len() <= COMMAND_LIMIT {
             (line, first) = (whole, None);
@@ -130,6 +136,7 @@ async fn run(dialog: &mut Dialog, name: &str, mut exchange: Box<dyn Exchange>) -
             334 => match respond(exchange, first.take(), &reply).await {
                 Ok((next, answer)) => {
                     exchange = next;
+                    dialog.hide(&encoded(&answer));
                     encoded(&answer)
                 }
                 Err(trouble) => return Err(cancel(dialog, trouble).await),
