@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::daemon::program;
 
@@ -140,24 +140,36 @@ fn the_tutorials_gmail_case_and_the_guides_three_tiers_of_trust_are_accepted() {
     }
 }
 
-/// The README's blocks that log in with a token; the second one is only the table.
+/// The Markdown pages of the project, the README first.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["deploy", "deploy/recipes", "deploy/migration"].map(|folder| root.join(folder));
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder").flatten());
+    let pages = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    [root.join("README.md")].into_iter().chain(pages).collect()
+}
+
 #[test]
-fn the_readmes_logins_at_gmail_and_microsoft_365_are_accepted() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
-    let blocks: Vec<&str> = readme
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default())
-        .filter(|block| block.contains("[relay.oauth]"))
-        .collect();
-    assert_eq!(blocks.len(), 2);
-    let recipient = &GMAIL[..GMAIL.find("[[relay]]").expect("a relay host")];
-    for block in blocks {
-        let relay = match block.contains("[[relay]]") {
-            true => "",
-            false => "[[relay]]\nhost = \"smtp.office365.com\"\nusername = \"alerts@example.org\"\n",
-        };
-        let (good, said) = checked(&format!("{recipient}{relay}{block}"));
-        assert!(good, "{said}\n{block}");
+fn every_example_in_the_manual_is_accepted() {
+    let recipient = "\n[[recipient]]\naddress = \"admin@example.org\"\ncertificate = \"keys/admin.asc\"\n\
+                     fingerprint = \"<40 hex digits of keys/admin.asc>\"\n";
+    let relay = "\n[[relay]]\nhost = \"smtp.example.org\"\nusername = \"ossec@example.org\"\n\
+                 password_file = \"sasl_password\"\n";
+    let mut tried = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for block in text.split("```toml\n").skip(1) {
+            let block = block.split("```").next().expect("the end of a block");
+            let mut whole = block.to_owned();
+            for (section, standard) in [("[[recipient]]", recipient), ("[[relay]]", relay)] {
+                if !block.contains(section) {
+                    whole.push_str(standard);
+                }
+            }
+            let (good, said) = checked(&whole);
+            assert!(good, "{}:\n{block}\n{said}", page.display());
+            tried += 1;
+        }
     }
+    assert!(tried >= 9, "only {tried} examples were found");
 }
