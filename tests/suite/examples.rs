@@ -173,3 +173,21 @@ fn every_example_in_the_manual_is_accepted() {
     }
     assert!(tried >= 9, "only {tried} examples were found");
 }
+
+#[test]
+fn every_test_the_threat_model_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = fs::read_to_string(root.join("SECURITY.md")).expect("SECURITY.md");
+    let mut found = 0;
+    for name in model.split('`').filter(|name| name.contains("::")) {
+        let (module, test) = name.split_once("::").expect("two parts");
+        let files =
+            [format!("{module}.rs"), format!("{module}/mod.rs")].map(|file| root.join("tests/suite").join(file));
+        let source = files.iter().find_map(|file| fs::read_to_string(file).ok());
+        let source = source.unwrap_or_else(|| panic!("no module for {name}"));
+        let wanted = test.strip_suffix('*').map_or_else(|| format!("\nfn {test}("), |begin| format!("\nfn {begin}"));
+        assert!(source.contains(&wanted), "no test {name}");
+        found += 1;
+    }
+    assert!(found > 40, "only {found} names were found");
+}
