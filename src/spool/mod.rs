@@ -11,7 +11,8 @@
 //! | `lock` | locked by the process that holds the spool | the kernel, when that ends | nothing: the lock is not the file |
 //!
 //! A state file without its entry (a crash between two steps of a move) is removed at start. An entry is in one place at
-//! any time, because every move is one rename.
+//! any time, because every move is one rename, whose new name is synced before the old one's directory may be: a power
+//! cut leaves the entry in the old place, in the new one, or in both, and then `queue/` has it.
 //!
 //! Guarantees: when [`Spool::store`] returns, every entry it was given is durable, and before that none is offered to
 //! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::fail`], damage, or an
@@ -37,7 +38,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
@@ -136,6 +137,8 @@ pub struct Spool {
     unreadable: usize,
     /// Something was unlinked from `queue/` and is not synced yet.
     unsynced: AtomicBool,
+    /// Taken alone while entries are between two directories, and together by whoever syncs one of them.
+    moving: RwLock<()>,
     /// Sent entries whose file could not be removed; never offered again by this process.
     sent: Mutex<Vec<(QueueId, Header)>>,
     changed: Notify,
@@ -162,6 +165,7 @@ impl Spool {
         }
         let lock = start::take_lock(root, patience)?;
         start::clear_fragments(&incoming).map_err(unusable(incoming.path()))?;
+        [&held, &failed].into_iter().for_each(|shelf| start::clear_doubles(&queue, shelf));
         let mut found = start::read_queue(&queue, &damaged).map_err(unusable(queue.path()))?;
         for shelf in [&held, &failed, &damaged] {
             found.carry_all(shelf).map_err(unusable(shelf.path()))?;
@@ -180,6 +184,7 @@ impl Spool {
             numbers,
             unreadable: found.unreadable,
             unsynced: AtomicBool::new(false),
+            moving: RwLock::default(),
             sent: Mutex::default(),
             changed: Notify::new(),
             _lock: lock,
@@ -205,7 +210,7 @@ impl Spool {
                 .try_for_each(|(id, _)| fs::rename(self.incoming.file(id.as_str()), self.queue.file(id.as_str())))
         });
         // The renames live in the directory: without this sync a power cut could undo them after our 250.
-        if let Err(error) = stored.and_then(|()| self.queue.sync()) {
+        if let Err(error) = stored.and_then(|()| self.sync(&self.queue)) {
             for (id, _) in &named {
                 let _ = fs::remove_file(self.incoming.file(id.as_str()));
                 let _ = fs::remove_file(self.queue.file(id.as_str()));
@@ -288,9 +293,34 @@ impl Spool {
         if let Ok(Header { sequence: Some(number), epoch, recipient, .. }) = start::read_header(&self.queue, id) {
             self.numbers.record_before_leaving(&epoch, &recipient, number)?;
         }
-        shift(&self.queue, &self.damaged, id)?;
-        self.damaged.sync()?;
-        self.queue.sync()
+        self.move_alone(|| {
+            shift(&self.queue, &self.damaged, id)?;
+            self.damaged.sync()
+        })?;
+        self.sync(&self.queue)
+    }
+
+    /// Syncs `directory`, but not while an entry is on its way out of it: the new name must be durable before the old one
+    /// is gone, or a power cut could leave the entry nowhere.
+    fn sync(&self, directory: &Directory) -> io::Result<()> {
+        let _none_is_moving = self.none_moving();
+        directory.sync()
+    }
+
+    fn none_moving(&self) -> RwLockReadGuard<'_, ()> {
+        self.moving.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act`, which moves entries and syncs the directory they move to, while nobody syncs the one they come from.
+    fn move_alone<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _alone: RwLockWriteGuard<'_, ()> = self.moving.write().unwrap_or_else(PoisonError::into_inner);
+        act()
+    }
+
+    /// Replaces the state file of the entry `id` on `shelf`.
+    fn keep_state(&self, shelf: &Directory, id: &QueueId, attempts: &Attempts) -> io::Result<()> {
+        let _none_is_moving = self.none_moving();
+        durable::replace(&state_file(shelf, id), &serde_json::to_vec(attempts)?)
     }
 
     /// A relay host has said its final 250: the entry goes. The unlink is synced within a second by [`Spool::tidy`];
@@ -345,15 +375,18 @@ impl Spool {
             self.numbers.record_before_leaving(&header.epoch, &header.recipient, number)?;
         }
         let _ = fs::remove_file(state_file(&self.queue, id));
-        durable::replace(&state_file(&self.failed, id), &serde_json::to_vec(attempts)?)?;
-        // As one with the index: an operator's `retry` may find it in `failed/` at once and offer it again.
-        let mut index = self.index();
-        shift(&self.queue, &self.failed, id)?;
-        index.remove(id);
-        drop(index);
+        self.keep_state(&self.failed, id, attempts)?;
+        let synced = self.move_alone(|| {
+            // As one with the index: an operator's `retry` may find it in `failed/` at once and offer it again.
+            let mut index = self.index();
+            shift(&self.queue, &self.failed, id)?;
+            index.remove(id);
+            drop(index);
+            Ok::<_, io::Error>(self.failed.sync())
+        })?;
         // Without these a power cut could undo the rename: the message would be tried again, after its end was logged. So
         // it is too when they do not succeed, which is no reason to offer what lies in `failed/`.
-        if let Err(error) = self.failed.sync().and_then(|()| self.queue.sync()) {
+        if let Err(error) = synced.and_then(|()| self.sync(&self.queue)) {
             maillog::not_moved(id, &error.to_string());
         }
         Ok(())
@@ -376,7 +409,7 @@ impl Spool {
         let still = again.into_iter().filter(|(id, header)| self.remove(id, header).is_err());
         let still: Vec<_> = still.collect();
         self.sent().extend(still);
-        if self.unsynced.swap(false, Ordering::AcqRel) && self.queue.sync().is_err() {
+        if self.unsynced.swap(false, Ordering::AcqRel) && self.sync(&self.queue).is_err() {
             self.unsynced.store(true, Ordering::Release);
         }
         self.measure();

@@ -11,11 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::Spool;
 use super::durable::Directory;
 use super::entry::{EntryError, Header};
 use super::index::Attempts;
 use super::start::{ids_in_order, read_attempts, read_header, shift, state_file};
-use super::{Spool, durable};
 use crate::envelope::QueueId;
 use crate::maillog;
 
@@ -55,15 +55,18 @@ impl Spool {
     pub fn hold(&self, which: &Which) -> Moved {
         let mut moved = Moved::default();
         let outcome = self.pages_of_queue(which, &mut moved, |moved, page| {
-            for id in page {
-                shift(&self.queue, &self.held, id)?;
-                moved.moved += 1;
-                self.index().remove(id);
-                maillog::moved(id, "held");
-            }
-            Ok(())
+            self.move_alone(|| {
+                let shifted = page.iter().try_for_each(|id| {
+                    shift(&self.queue, &self.held, id)?;
+                    moved.moved += 1;
+                    self.index().remove(id);
+                    maillog::moved(id, "held");
+                    Ok(())
+                });
+                self.held.sync().and(shifted)
+            })
         });
-        self.settled(moved, outcome, &[&self.held, &self.queue])
+        self.settled(moved, outcome.and(self.sync(&self.queue)))
     }
 
     /// Offers entries of `held/` again, at once.
@@ -77,7 +80,7 @@ impl Spool {
         self.offer_again(&self.failed, which, "offered again", |id| {
             let last_reply = read_attempts(&self.failed, id).last_reply;
             let attempts = Attempts { last_reply, retried_at: Some(now), ..Attempts::default() };
-            durable::replace(&state_file(&self.failed, id), &serde_json::to_vec(&attempts)?)?;
+            self.keep_state(&self.failed, id, &attempts)?;
             Ok(attempts)
         })
     }
@@ -90,29 +93,44 @@ impl Spool {
         attempts: impl Fn(&QueueId) -> io::Result<Attempts>,
     ) -> Moved {
         let mut moved = Moved::default();
-        let mut offered = Vec::new();
-        let outcome = chosen(from, which).iter().try_for_each(|id| {
-            let header = read_header(from, id).map_err(io::Error::other)?;
-            let attempts = Attempts { next: 0, ..attempts(id)? };
-            shift(from, &self.queue, id)?;
-            moved.moved += 1;
-            offered.push((id.clone(), header, attempts));
-            if offered.len() < PAGE { Ok(()) } else { self.offer(from, how, &mut offered) }
+        let outcome = chosen(from, which).chunks(PAGE).try_for_each(|page| {
+            let mut offered = Vec::new();
+            let prepared = page.iter().try_for_each(|id| {
+                let header = read_header(from, id).map_err(io::Error::other)?;
+                offered.push((id.clone(), header, Attempts { next: 0, ..attempts(id)? }));
+                Ok(())
+            });
+            self.offer_page(from, how, offered, &mut moved).and(prepared)
         });
-        let rest = self.offer(from, how, &mut offered);
         self.wake();
-        self.settled(moved, outcome.and(rest), &[])
+        self.settled(moved, outcome)
     }
 
     /// Only what is durable in `queue/` is offered: it could come twice otherwise, once from where it was.
-    fn offer(&self, from: &Directory, how: &str, offered: &mut Vec<(QueueId, Header, Attempts)>) -> io::Result<()> {
-        self.queue.sync()?;
-        from.sync()?;
-        for (id, header, attempts) in offered.drain(..) {
+    fn offer_page(
+        &self,
+        from: &Directory,
+        how: &str,
+        mut offered: Vec<(QueueId, Header, Attempts)>,
+        moved: &mut Moved,
+    ) -> io::Result<()> {
+        let mut shifted = 0;
+        let (all, synced) = self.move_alone(|| {
+            let all = offered.iter().try_for_each(|(id, ..)| {
+                shift(from, &self.queue, id)?;
+                shifted += 1;
+                Ok(())
+            });
+            (all, self.queue.sync())
+        });
+        synced?;
+        self.sync(from)?;
+        moved.moved += shifted;
+        for (id, header, attempts) in offered.drain(..shifted) {
             maillog::moved(&id, how);
             self.index().add(id, &header, attempts);
         }
-        Ok(())
+        all
     }
 
     /// Removes an entry for good, wherever it lies.
@@ -187,7 +205,7 @@ impl Spool {
             maillog::removed_unsent(id, to, message_id);
         }
         // Without this a power cut could bring them back: a purged message would be sent after all.
-        directory.sync()?;
+        self.sync(directory)?;
         self.measure();
         Ok(())
     }
@@ -252,11 +270,9 @@ impl Spool {
         }
     }
 
-    /// Syncs, also what came before the trouble.
-    fn settled(&self, moved: Moved, outcome: io::Result<()>, directories: &[&Directory]) -> Moved {
-        let synced = directories.iter().try_for_each(|directory| directory.sync());
+    fn settled(&self, moved: Moved, outcome: io::Result<()>) -> Moved {
         self.measure();
-        moved.ended_by(outcome.and(synced))
+        moved.ended_by(outcome)
     }
 }
 

@@ -225,6 +225,19 @@ pub fn state_file(directory: &Directory, id: &QueueId) -> std::path::PathBuf {
     directory.file(&format!("{id}.state"))
 }
 
+/// A power cut between the two syncs of a move may leave an entry in both places: then it is in `queue`, as if the move had
+/// not been asked for yet, or had come to its end.
+pub fn clear_doubles(queue: &Directory, shelf: &Directory) {
+    let doubled = |id: &QueueId| queue.file(id.as_str()).is_file();
+    for id in shelf::ids_in(shelf.path()).filter(doubled) {
+        let [kept, double] = [queue, shelf].map(|directory| fs::read(directory.file(id.as_str())).ok());
+        if kept.is_some() && kept == double {
+            let _ = fs::remove_file(shelf.file(id.as_str()));
+            let _ = fs::remove_file(state_file(shelf, &id));
+        }
+    }
+}
+
 /// Moves an entry with its last reply. Durable when both directories are synced, `to` first: a power cut between the two
 /// must not leave the entry in neither.
 ///
