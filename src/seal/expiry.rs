@@ -35,6 +35,15 @@ pub fn is_near(until: SystemTime, now: SystemTime) -> bool {
     stage(until, now).is_some()
 }
 
+/// With so much time left it is an operator's business now: before, a state that says so would hide everything else for
+/// weeks.
+pub const CLOSE: Duration = Duration::from_secs(14 * 86_400);
+
+/// Whether the end at `until` is no more than [`CLOSE`] ahead.
+pub fn is_close(until: Option<SystemTime>, now: SystemTime) -> bool {
+    until.is_some_and(|until| until.duration_since(now).unwrap_or_default() <= CLOSE)
+}
+
 /// "in 12 days", "today", "3 days ago".
 pub fn in_days(until: SystemTime, now: SystemTime) -> String {
     let days = |span: Duration| match span.as_secs() / DAY.as_secs() {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable::Directory;
 use super::entry::{EntryError, Header};
+use super::history::Event;
 use super::index::Attempts;
 use super::start::{ids_in_order, read_attempts, read_header, shift, state_file};
 use super::{Spool, durable};
@@ -60,6 +61,7 @@ impl Spool {
                 moved.moved += 1;
                 self.index().remove(id);
                 maillog::moved(id, "held");
+                self.history.note(Event::new(id, "held"));
             }
             Ok(())
         });
@@ -110,6 +112,7 @@ impl Spool {
         from.sync()?;
         for (id, header, attempts) in offered.drain(..) {
             maillog::moved(&id, how);
+            self.history.note(Event::of(&id, how, &header));
             self.index().add(id, &header, attempts);
         }
         Ok(())
@@ -185,6 +188,7 @@ impl Spool {
             moved.moved += 1;
             let (to, message_id) = header.as_ref().map_or(("", ""), |header| (&header.recipient, &header.message_id));
             maillog::removed_unsent(id, to, message_id);
+            self.history.note(Event::new(id, "removed"));
         }
         // Without this a power cut could bring them back: a purged message would be sent after all.
         directory.sync()?;
