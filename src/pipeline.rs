@@ -14,7 +14,7 @@ use crate::maillog;
 use crate::route;
 use crate::seal::{Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::spool::{Event, Header, NewEntry, Number, Spool};
-use crate::status::{CertificateStatus, Counters, RecipientStatus};
+use crate::status::{CertificateStatus, Counters, End, RecipientStatus};
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
@@ -163,14 +163,14 @@ impl Pipeline {
     /// How it stands with each recipient; when its last heartbeat was is not known here.
     pub fn recipients(&self) -> Vec<RecipientStatus> {
         let sealing = self.sealing();
-        let until = |(fingerprint, until): (OpenPgpFingerprint, Option<SystemTime>)| {
+        let end = |(fingerprint, until): (OpenPgpFingerprint, Option<SystemTime>)| {
             let until = until.and_then(|until| until.duration_since(UNIX_EPOCH).ok());
-            (fingerprint.to_string(), until.map(|age| age.as_secs()))
+            End { fingerprint: fingerprint.to_string(), until: until.map(|age| age.as_secs()) }
         };
         let status = |(nth, recipient): (usize, &Recipient)| RecipientStatus {
             recipient: recipient.address.to_string(),
             default: recipient.default,
-            certificates: sealing.sealer.certificates(nth).into_iter().map(until).collect(),
+            certificates: sealing.sealer.certificates(nth).into_iter().map(end).collect(),
             unusable: sealing.sealer.can_seal_to(nth).err().map(|why| why.to_string()),
             last_number: self.spool.numbers().of(recipient.address.as_str()).highest,
             last_heartbeat: None,

@@ -226,6 +226,15 @@ pub struct CertificateStatus {
     pub until: u64,
 }
 
+/// A certificate and its end.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Its full fingerprint.
+    pub fingerprint: String,
+    /// Seconds since 1970; `None` for one without an end, and one that cannot be used.
+    pub until: Option<u64>,
+}
+
 /// How it stands with a recipient.
 #[derive(Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecipientStatus {
@@ -233,9 +242,8 @@ pub struct RecipientStatus {
     pub recipient: String,
     /// Whether it gets what no other one claims.
     pub default: bool,
-    /// Its certificates, by full fingerprint, with their end, seconds since 1970; `None` for those without one, and those
-    /// that cannot be used.
-    pub certificates: Vec<(String, Option<u64>)>,
+    /// Its certificates.
+    pub certificates: Vec<End>,
     /// Why nothing can be sealed to it now.
     pub unusable: Option<String>,
     /// The highest sequence number that was given out for it.

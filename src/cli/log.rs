@@ -79,7 +79,13 @@ fn find(file: &Path) -> Result<Vec<Event>, Failure> {
         Ok(stream) => {
             let mut answer = Vec::new();
             let whole = stream.take(ANSWER_LIMIT).read_to_end(&mut answer).is_ok() && answer.ends_with(HISTORY_END);
-            let broken = || Failure::new("the daemon's answer broke off", "Ask again.", EX_TEMPFAIL);
+            let broken = || {
+                Failure::new(
+                    "the daemon's answer broke off",
+                    "Ask again; restart it if it is an older version.",
+                    EX_TEMPFAIL,
+                )
+            };
             whole.then(|| events(answer.as_slice()).collect()).ok_or_else(broken)
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(not_open(&doors)),

@@ -225,7 +225,9 @@ impl Health {
 
     /// It took a message at `at`, seconds since 1970, from an earlier process.
     pub fn took_before(&self, at: u64) {
-        self.state().last_success.get_or_insert(UNIX_EPOCH + Duration::from_secs(at));
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(at));
+        let mut state = self.state();
+        state.last_success = state.last_success.or(at);
     }
 
     /// For what remembers it over restarts.

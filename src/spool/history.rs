@@ -172,7 +172,8 @@ impl Drop for History {
 
 impl Open {
     fn append(&mut self, path: &Path, lines: &[u8]) -> io::Result<()> {
-        if self.file.as_ref().is_some_and(|(_, size)| *size >= LIMIT) {
+        let size = self.file.as_ref().map(|(_, size)| *size);
+        if size.unwrap_or_else(|| fs::metadata(path).map_or(0, |data| data.len())) >= LIMIT {
             self.file = None;
             fs::rename(path, with_suffix(path, ".old"))?;
         }

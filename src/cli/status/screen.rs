@@ -4,7 +4,7 @@
 
 use super::super::page::{Medium, Page, Paint};
 use super::super::{ago, days, span, time};
-use crate::status::{Certificate, RecipientStatus, RelayStatus, State, Status, seconds_now};
+use crate::status::{Certificate, End, RecipientStatus, RelayStatus, State, Status, seconds_now};
 
 /// With so many days left a certificate is no reason to be glad.
 const FEW_DAYS: u64 = 14;
@@ -141,7 +141,7 @@ fn recipient(page: &mut Page, recipient: &RecipientStatus) {
     if let Some(why) = &recipient.unusable {
         page.put("  NOT SEALED   ", why, Paint::Bad);
     }
-    for (fingerprint, until) in &recipient.certificates {
+    for End { fingerprint, until } in &recipient.certificates {
         page.put("  certificate  ", fingerprint, Paint::Plain);
         let (text, paint) = match until {
             Some(until) => (left(*until), paint_of(*until)),
