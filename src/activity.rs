@@ -33,6 +33,8 @@ pub struct Activity {
     /// What earlier processes counted, as far as it is remembered.
     before: Counts,
     past: Mutex<Past>,
+    /// Held while the file is written.
+    writing: Mutex<()>,
 }
 
 /// What was counted up to some minutes, oldest first. The process began at minute [`DAY`], so that what was before has a
@@ -61,11 +63,12 @@ impl Activity {
         let kept: Option<Kept> = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice(&json).ok());
         let past = Past::take_up(kept.unwrap_or_default(), seconds_now());
         let before = past.notes.back().map(|(_, counts)| counts.clone()).unwrap_or_default();
-        Self { file, began: Instant::now(), before, past: Mutex::new(past) }
+        Self { file, began: Instant::now(), before, past: Mutex::new(past), writing: Mutex::default() }
     }
 
     /// Notes what this process has counted by now. To be called every minute.
     pub fn note(&self, counts: &Counts, relays: &[RelayStatus]) {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
         let mut past = self.past();
         let is_news = past.note(now, self.before.plus(counts), relays);

@@ -389,6 +389,7 @@ impl Running {
             last_hour,
             last_day,
             spool: self.spool.totals(),
+            spool_unknown: None,
             relays: self.deliver.status(),
             log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),

@@ -291,6 +291,9 @@ pub struct Status {
     pub last_day: Counts,
     /// What lies in the spool.
     pub spool: Totals,
+    /// Why that is not known, if it is not.
+    #[serde(default)]
+    pub spool_unknown: Option<String>,
     /// Each relay host.
     pub relays: Vec<RelayStatus>,
     /// Lines of log that could not be written.

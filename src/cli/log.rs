@@ -24,7 +24,7 @@ const ANSWER_LIMIT: u64 = 32 * 1024 * 1024;
 
 /// List what became of the last messages: time, queue id, recipient, size class, state, the relay host's reply
 ///
-/// Some 15,000 messages are remembered at least, over restarts; nothing of an alert is in it. Heartbeats and notices are
+/// The last 6,000 messages at least are remembered, over restarts; nothing of an alert is in it. Heartbeats and notices are
 /// messages too; with --json `kind` tells them apart.
 ///
 /// Exit codes: 0 listed, 75 try again, 77 not open to this account, 78 configuration.

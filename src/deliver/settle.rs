@@ -169,8 +169,8 @@ impl Worker {
         match moved.await {
             Ok(Ok(())) => {
                 self.counters.undeliverable.up();
-                self.spool.history().note(event);
                 maillog::undeliverable(id, &recipient, &self.host().name(), age, dsn, status, &why);
+                self.spool.history().note(event);
             }
             Ok(Err(error)) => maillog::not_moved(id, &error.to_string()),
             Err(_) => maillog::not_moved(id, "moving was broken off"),

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::OpenPgpFingerprint;
 use crate::maillog;
 use crate::spool::replace;
+use crate::status::EXPIRES_SOON;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -35,13 +36,10 @@ pub fn is_near(until: SystemTime, now: SystemTime) -> bool {
     stage(until, now).is_some()
 }
 
-/// With so much time left it is an operator's business now: before, a state that says so would hide everything else for
+/// Whether the end at `until` is an operator's business now: before, a state that says so would hide everything else for
 /// weeks.
-pub const CLOSE: Duration = Duration::from_secs(14 * 86_400);
-
-/// Whether the end at `until` is no more than [`CLOSE`] ahead.
 pub fn is_close(until: Option<SystemTime>, now: SystemTime) -> bool {
-    until.is_some_and(|until| until.duration_since(now).unwrap_or_default() <= CLOSE)
+    until.is_some_and(|until| until.duration_since(now).unwrap_or_default().as_secs() <= EXPIRES_SOON)
 }
 
 /// "in 12 days", "today", "3 days ago".

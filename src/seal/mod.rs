@@ -242,7 +242,7 @@ impl Sealer {
         self.recipients.iter().flat_map(of_one).collect()
     }
 
-    /// What about them has time: ends that are more than [`expiry::CLOSE`] ahead.
+    /// What about them has time: ends that are announced and not close.
     pub fn advice(&self) -> Vec<String> {
         let now = SystemTime::now();
         let of_one = |(recipient, keys, _): &(Recipient, RecipientKeys, Padding)| {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::page::Medium;
-use super::{EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, say_json};
+use super::{EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, say, say_json};
 use crate::activity::Activity;
 use crate::config::{Config, Doors};
 use crate::control::{self, Request};
-use crate::spool::Spool;
+use crate::spool::{Spool, Totals};
 use crate::status::{Counts, State, Status, spool_warnings};
 
 /// How often a live screen may be drawn.
@@ -33,7 +33,7 @@ pub struct Arguments {
     /// One line, performance data and exit code for Nagios, Icinga and the like
     #[arg(long, conflicts_with_all = ["json", "watch"])]
     nagios: bool,
-    /// Show it again and again, until Ctrl-C: in place on a terminal, else one below the other
+    /// Show it again and again, until Ctrl-C (exit code 0): in place on a terminal, else one below the other
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "2s", value_parser = interval)]
     watch: Option<Duration>,
 }
@@ -81,7 +81,7 @@ fn find(file: &Path) -> Result<Status, Failure> {
     match control::ask(&doors.control, Request::Status) {
         Ok(status) => Ok(status),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(not_open(&doors)),
-        Err(error) => Ok(not_running(&load(file)?, &error)),
+        Err(error) => Ok(not_running(file, &doors, &error)),
     }
 }
 
@@ -92,19 +92,18 @@ pub fn not_open(doors: &Doors) -> Failure {
 }
 
 /// What can be said without a daemon: what lies in the spool, and what was counted before.
-fn not_running(config: &Config, error: &std::io::Error) -> Status {
-    let totals = Spool::peek(&config.spool);
-    let (last_hour, last_day) = Activity::open(&config.state).last(&Counts::default());
+fn not_running(file: &Path, doors: &Doors, error: &std::io::Error) -> Status {
     let mut warnings = vec![format!(
         "the daemon does not answer on {} ({error}): start it, and see its log if it does not stay",
-        config.control.display()
+        doors.control.display()
     )];
-    // Somebody who may not look must not read that the queue is empty.
-    if let Err(error) = config.spool.join("queue").try_exists() {
-        let spool = config.spool.display();
-        warnings.push(format!("what lies in {spool} is not known ({error}): run this as the service's user or root"));
-    }
-    warnings.extend(spool_warnings(&totals));
+    let config = Config::load(file).map_err(|error| format!("{error}. {}", error.hint()));
+    let looked =
+        config.and_then(|config| Ok((totals(&config)?, Activity::open(&config.state).last(&Counts::default()))));
+    let (known, spool_unknown) = looked.map_or_else(|why| (Default::default(), Some(why)), |known| (known, None));
+    let (spool, (last_hour, last_day)) = known;
+    warnings.extend(spool_unknown.clone());
+    warnings.extend(spool_warnings(&spool));
     Status {
         format: 1,
         state: State::Broken,
@@ -116,7 +115,8 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         counts: Counts::default(),
         last_hour,
         last_day,
-        spool: totals,
+        spool,
+        spool_unknown,
         relays: Vec::new(),
         log_lines_dropped: 0,
         signer: String::new(),
@@ -125,4 +125,12 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         warnings,
         advice: Vec::new(),
     }
+}
+
+/// Somebody who may not look must not read that the queue is empty.
+fn totals(config: &Config) -> Result<Totals, String> {
+    let looked = config.spool.join("queue").try_exists();
+    looked.map(|_| Spool::peek(&config.spool)).map_err(|error| {
+        format!("cannot look into {} ({error}). Run this as the service's user or root.", config.spool.display())
+    })
 }

@@ -5,11 +5,13 @@
 
 use super::super::Failure;
 use crate::envelope::escaped;
-use crate::status::{LATE, State, Status, seconds_now};
+use crate::status::{EXPIRES_SOON, LATE, State, Status, seconds_now};
 
 /// How much of a warning is told, characters, and how many of them: old versions take 4 KiB in all.
 const WARNING: usize = 300;
 const WARNINGS: usize = 10;
+/// Seconds.
+const DAY: u64 = 86_400;
 
 /// What is printed, and the exit code.
 pub fn answer(status: Result<Status, Failure>) -> (String, u8) {
@@ -26,6 +28,7 @@ fn told(status: &Status) -> (String, u8) {
         State::Broken => ("CRITICAL", 2),
     };
     let summary = match (status.running, status.warnings.first()) {
+        (false, _) if status.spool_unknown.is_some() => "not running, what waits in the spool is not known".to_owned(),
         (false, _) => format!("not running, {} waiting in the spool", status.spool.queued),
         (true, Some(first)) => first.clone(),
         (true, None) => status.line(),
@@ -63,14 +66,19 @@ fn performance(status: &Status) -> String {
     let spool = &status.spool;
     let oldest = spool.oldest.map_or(0, |oldest| seconds_now().saturating_sub(oldest));
     let lies = [
-        format!("queued={};;;0", spool.queued),
-        format!("oldest={oldest}s;{LATE};;0"),
-        format!("held={};;;0", spool.held),
-        format!("failed={};0;;0", spool.failed),
-        format!("damaged={};0;;0", spool.damaged),
+        ("queued", spool.queued, ""),
+        ("held", spool.held, ""),
+        ("failed", spool.failed, "0"),
+        ("damaged", spool.damaged, "0"),
     ];
+    let lies = lies.map(|(name, count, limit)| match status.spool_unknown {
+        None => format!("{name}={count};{limit};;0"),
+        Some(_) => format!("{name}=U"),
+    });
+    let oldest = status.spool_unknown.is_none().then(|| format!("oldest={oldest}s;{LATE};;0"));
     let ends = status.certificates.iter().map(|certificate| certificate.until);
-    let days =
-        ends.min().map(|until| format!("certificate_days={};14:;;", until.saturating_sub(seconds_now()) / 86_400));
-    counters.into_iter().chain(lies).chain(days).collect::<Vec<_>>().join(" ")
+    let days = ends.min().map(|until| {
+        format!("certificate_days={};{}:;;", until.saturating_sub(seconds_now()) / DAY, EXPIRES_SOON / DAY)
+    });
+    counters.into_iter().chain(lies).chain(oldest).chain(days).collect::<Vec<_>>().join(" ")
 }

@@ -4,10 +4,7 @@
 
 use super::super::page::{Medium, Page, Paint};
 use super::super::{ago, days, span, time};
-use crate::status::{Certificate, End, RecipientStatus, RelayStatus, State, Status, seconds_now};
-
-/// With so many days left a certificate is no reason to be glad.
-const FEW_DAYS: u64 = 14;
+use crate::status::{Certificate, EXPIRES_SOON, End, RecipientStatus, RelayStatus, State, Status, seconds_now};
 
 /// The lines of it.
 pub fn lines(status: &Status, medium: Medium) -> Vec<String> {
@@ -77,6 +74,9 @@ fn numbers(page: &mut Page, status: &Status) {
 fn spool(page: &mut Page, status: &Status) {
     let totals = &status.spool;
     page.gap();
+    if let Some(why) = &status.spool_unknown {
+        return page.put("spool          ", &format!("not known: {why}"), Paint::Bad);
+    }
     let lies = format!(
         "{} waiting, {} held, {} failed, {} damaged",
         totals.queued, totals.held, totals.failed, totals.damaged
@@ -89,10 +89,9 @@ fn spool(page: &mut Page, status: &Status) {
 
 fn relay_host(page: &mut Page, relay: &RelayStatus) {
     page.gap();
-    let since =
-        relay.trouble_since.map_or_else(String::new, |since| format!(" since {} ({})", time(since), ago(since)));
+    let long = relay.trouble_since.map_or(0, |since| seconds_now().saturating_sub(since));
     let (how, paint) = match (&relay.trouble, relay.waits_until, relay.last_success) {
-        (Some(_), ..) => (format!("in trouble{since}"), Paint::Bad),
+        (Some(_), ..) => (format!("in trouble for {}", span(long)), Paint::Bad),
         (None, Some(_), _) => ("at its cap".to_owned(), Paint::Doubt),
         (None, None, Some(_)) => ("well".to_owned(), Paint::Good),
         (None, None, None) => ("not used yet".to_owned(), Paint::Plain),
@@ -123,7 +122,7 @@ fn presented(page: &mut Page, certificate: &Certificate) {
         Some(until) if certificate.dates_count => paint_of(until),
         _ => Paint::Plain,
     };
-    page.put("  certificate  ", &format!("{left}; seen first {}", time(certificate.since)), paint);
+    page.put("  certificate  ", &format!("{left}; first seen {}", date(certificate.since)), paint);
     page.put("               ", &certificate.own, Paint::Plain);
     match &certificate.before {
         Some(before) if *before == certificate.own => {
@@ -155,20 +154,25 @@ fn recipient(page: &mut Page, recipient: &RecipientStatus) {
     page.put("  heartbeat    ", &recipient.last_heartbeat.map_or_else(|| "none".to_owned(), when), Paint::Plain);
 }
 
-/// "343 days left, until 2027-10-30 12:00:00Z".
+/// "343 days left, until 2027-10-30".
 fn left(until: u64) -> String {
     match until.checked_sub(seconds_now()) {
-        Some(left) => format!("{} left, until {}", days(left), time(until)),
-        None => format!("EXPIRED {} ({})", time(until), ago(until)),
+        Some(left) => format!("{} left, until {}", days(left), date(until)),
+        None => format!("EXPIRED {} ({})", date(until), ago(until)),
     }
 }
 
 fn paint_of(until: u64) -> Paint {
     match until.checked_sub(seconds_now()) {
         None => Paint::Bad,
-        Some(left) if left / (24 * 3600) < FEW_DAYS => Paint::Doubt,
+        Some(left) if left < EXPIRES_SOON => Paint::Doubt,
         Some(_) => Paint::Plain,
     }
+}
+
+/// "2026-11-20".
+fn date(at: u64) -> String {
+    time(at).split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// "2026-11-20 19:26:58Z (in 12 min)", or ago.
