@@ -60,16 +60,19 @@ struct Row {
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
     let from = seconds_now().saturating_sub(arguments.since.as_secs());
-    let rows = rows(find(file)?).into_iter().filter(|row| row.changed >= from);
+    let rows: Vec<Row> = rows(find(file)?).into_iter().filter(|row| row.changed >= from).collect();
     if arguments.json {
         for row in rows {
             say(serde_json::to_string(&row).map_err(|error| Failure::new(error, "Please report it.", EX_SOFTWARE))?);
         }
-    } else {
-        let mut page = Page::new(Medium::stdout());
-        rows.for_each(|row| row.put(&mut page));
-        page.into_lines().iter().for_each(say);
+        return Ok(0);
     }
+    let mut page = Page::new(Medium::stdout());
+    if rows.is_empty() {
+        page.put("", "Nothing happened to any message in that time.", Paint::Plain);
+    }
+    rows.iter().for_each(|row| row.put(&mut page));
+    page.into_lines().iter().for_each(say);
     Ok(0)
 }
 

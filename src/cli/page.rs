@@ -50,8 +50,12 @@ impl Medium {
         let size = rustix::termios::tcgetwinsize(&out).ok().filter(|size| size.ws_col > 0);
         let width = size.map(|size| usize::from(size.ws_col)).or_else(columns);
         // https://no-color.org
-        let colour = !set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
-        Self { width: width.map(clamp), colour }
+        Self { width: width.map(clamp), colour: !set("NO_COLOR") && Self::obeys() }
+    }
+
+    /// Whether standard output is a terminal that understands more than lines.
+    pub fn obeys() -> bool {
+        std::io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
     }
 
     /// How many lines a terminal shows.

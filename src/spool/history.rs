@@ -163,13 +163,6 @@ impl History {
     }
 }
 
-/// Whoever holds a spool without being the daemon has no one to tidy.
-impl Drop for History {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
-
 impl Open {
     fn append(&mut self, path: &Path, lines: &[u8]) -> io::Result<()> {
         let size = self.file.as_ref().map(|(_, size)| *size);
@@ -243,7 +236,7 @@ mod tests {
                 history.flush();
             }
         }
-        drop(history);
+        history.flush();
         let size = |name: &str| fs::metadata(folder.path().join(name)).expect("there").len();
         let slack = 500 * 1024;
         assert!(size("history.log") < LIMIT + slack && size("history.log.old") < LIMIT + slack);
@@ -259,7 +252,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let history = History::new(folder.path());
         history.note(event(1));
-        drop(history);
+        history.flush();
         let mut file = OpenOptions::new().append(true).open(path(folder.path())).expect("opened");
         file.write_all(b"\0\0\0{\"time\":17,\"queue_").expect("torn");
         let history = History::new(folder.path());

@@ -662,7 +662,7 @@ fn a_certificate_that_ends_in_some_weeks_is_advice_and_in_two_it_degrades_the_st
         assert_eq!((told("advice"), told("warnings")), expected, "{days}: {status}");
         let mut command = setup.command(&["status"]);
         clock.rule(&mut command);
-        let output = command.output().expect("ran");
+        let output = command.env("COLUMNS", "80").output().expect("ran");
         assert_eq!(output.status.code(), Some(code));
         let screen = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(screen.contains(left.unwrap_or("90 days left")), "{days}:\n{screen}");

@@ -4,7 +4,7 @@
 //! SIGTERM, and when something goes wrong. Elsewhere one picture follows the other, with an empty line between, until
 //! nobody reads any more.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn repeat(every: Duration, is_dense: bool, draw: Draw) -> Result<(), Failu
     };
     let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     let mut resized = on(SignalKind::window_change())?;
-    let screen = (io::stdout().is_terminal() && !is_dense).then(Screen::open);
+    let screen = (Medium::obeys() && !is_dense).then(Screen::open);
     loop {
         let own = Arc::clone(&draw);
         let lines = tokio::select! {
