@@ -327,16 +327,16 @@ fn who_may_not_ask_the_daemon_is_told_so_and_nothing_else() {
         return;
     }
     let (relay_host, authority, _) = RelayHost::honest();
-    let setup = Setup::new(relay_host.port, &authority.pem);
-    let daemon = setup.start();
-    use std::os::unix::fs::PermissionsExt;
-    let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(setup.path(""), open.clone()).expect("opened");
-    std::fs::set_permissions(setup.path("sealrelay.toml"), std::fs::Permissions::from_mode(0o644)).expect("opened");
     // The program itself may lie where nobody else gets.
+    let setup = Setup::new(relay_host.port, &authority.pem);
     let copy = setup.path("sealrelay");
     std::fs::copy(setup.command(&[]).get_program(), &copy).expect("copied");
-    std::fs::set_permissions(&copy, open).expect("opened");
+    let daemon = setup.start();
+    let open_to_all = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(setup.path(name), std::fs::Permissions::from_mode(0o755)).expect("opened");
+    };
+    ["", "sealrelay", "sealrelay.toml", "ca.pem", "admin@example.org.asc"].into_iter().for_each(open_to_all);
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
@@ -358,6 +358,15 @@ fn who_may_not_ask_the_daemon_is_told_so_and_nothing_else() {
     let (said, code) = as_nobody(&["status", "--nagios"]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("queued=U ") && !said.contains("queued=0"), "{said}");
+    // Nor where the configuration has no secret that hides it.
+    let file = setup.path("sealrelay.toml");
+    let text = std::fs::read_to_string(&file).expect("read");
+    let is_open = |line: &&str| !line.starts_with("username") && !line.starts_with("password_file");
+    let text = text.lines().filter(is_open).collect::<Vec<_>>().join("\n");
+    std::fs::write(&file, format!("{text}\n[sender]\naddress = \"ossec@example.org\"\n")).expect("written");
+    let (said, code) = as_nobody(&["status"]);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("not known: cannot look into ") && !said.contains("0 waiting"), "{said}");
 }
 
 #[test]
