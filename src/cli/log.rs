@@ -22,9 +22,9 @@ use crate::status::seconds_now;
 /// The history's two files, and a little: more is no answer of a daemon of ours.
 const ANSWER_LIMIT: u64 = 32 * 1024 * 1024;
 
-/// List what became of the last messages: time, queue id, recipient, size class, state, the relay host's reply
+/// List what became of the last messages: time, queue id, size class, recipient, state, reply
 ///
-/// The last 6,000 messages at least are remembered, over restarts; nothing of an alert is in it. Heartbeats and notices are
+/// Several thousand messages are remembered, over restarts; nothing of an alert is in it. Heartbeats and notices are
 /// messages too; with --json `kind` tells them apart.
 ///
 /// Exit codes: 0 listed, 75 try again, 77 not open to this account, 78 configuration.

@@ -59,7 +59,6 @@ enum Command {
     /// Look at certificates, and at the relay's own key
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Tell how it is: what came and went, what waits, each relay host and recipient, what to do
     Status(status::Arguments),
     Log(log::Arguments),
     /// Send every recipient a heartbeat now: how the relay is, and what became of every number

@@ -25,7 +25,7 @@ use crate::envelope::QueueId;
 use crate::maillog;
 use crate::status::seconds_now;
 
-/// The largest file, octets: some 6,000 messages at least, with the longest replies.
+/// The largest file, octets: 6,000 messages that are sent at once, with the longest replies.
 const LIMIT: u64 = 4 * 1024 * 1024;
 /// Events that wait to be written, at most; the newest are left out beyond that.
 const WAITING: usize = 20_000;

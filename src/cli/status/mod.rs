@@ -23,6 +23,10 @@ use crate::status::{Counts, State, Status, spool_warnings};
 /// How often a live screen may be drawn.
 const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(3600);
 
+/// Tell how the relay is and what to do: what came, went and waits, each relay host, each recipient
+///
+/// Without the daemon it tells what lies in the spool.
+///
 /// Exit codes: 0 well, 69 broken or not running, 75 somebody should look, 77 not open to this account, 78 configuration.
 /// With --nagios: 0 well, 1 somebody should look, 2 broken or not running, 3 it cannot be told.
 #[derive(clap::Args)]
