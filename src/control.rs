@@ -47,6 +47,8 @@ pub enum Request {
     Reload,
     /// What became of the last messages.
     Recent,
+    /// The history of the last entries, a line of JSON for each event, and [`crate::spool::HISTORY_END`].
+    Log,
     /// Send every recipient a heartbeat now.
     Heartbeat,
 }

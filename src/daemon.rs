@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::activity::Activity;
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
-use crate::heartbeat::{Heart, Settings, Watch};
+use crate::heartbeat::{Heart, Last, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
 use crate::metrics;
@@ -25,15 +26,15 @@ use crate::queue;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
-use crate::status::{Counters, State, Status};
+use crate::status::{Counters, RecipientStatus, State, Status};
 use crate::systemd;
 use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// How often the certificates' ends are looked at.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the certificates' ends are looked at, and the counters noted.
+const MINUTELY: Duration = Duration::from_secs(60);
 
 /// How long a queue command may hold the spool while the daemon starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -179,12 +180,15 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let page: metrics::Make = Arc::new(move || metrics::text(&measured.status(&[])));
     let metrics = tokio::spawn(metrics::publish(config.metrics.clone(), scraped, page, shutdown));
     systemd::ready();
-    let mut minutely = tokio::time::interval(EXPIRY_INTERVAL);
+    let mut minutely = tokio::time::interval(MINUTELY);
     let name = loop {
         tokio::select! {
             _ = minutely.tick() => {
-                let pipeline = Arc::clone(&running.pipeline);
-                tokio::task::spawn_blocking(move || pipeline.announce_expiries());
+                let running = Arc::clone(&running);
+                tokio::task::spawn_blocking(move || {
+                    running.pipeline.announce_expiries();
+                    running.note_activity();
+                });
             }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
@@ -205,6 +209,8 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
     let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
     heart.farewell();
+    running.note_activity();
+    running.spool.history().flush();
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
     Ok(())
@@ -216,6 +222,8 @@ struct Running {
     deliver: Arc<Deliver>,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+    activity: Activity,
+    heartbeats: Arc<Last>,
     since: SystemTime,
     config: Mutex<Config>,
     reloading: Mutex<()>,
@@ -230,6 +238,8 @@ impl Running {
         let spool = Arc::new(Spool::open(config, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
         let deliver = Arc::new(Deliver::new(config, tls, Arc::clone(&spool), Arc::clone(&counters)));
+        let activity = Activity::open(&config.state);
+        deliver.took_before(|relay| activity.last_success(relay));
         let asked = Arc::clone(&deliver);
         let size_limit: SizeLimit = Box::new(move || asked.size_limit());
         let pipeline = Pipeline::new(config, sealer, Arc::clone(&spool), Arc::clone(&counters), size_limit);
@@ -238,6 +248,8 @@ impl Running {
             deliver,
             spool,
             counters,
+            activity,
+            heartbeats: Arc::default(),
             since: SystemTime::now(),
             config: Mutex::new(config.clone()),
             reloading: Mutex::default(),
@@ -289,7 +301,8 @@ impl Running {
         if self.pipeline.signer_is_new() {
             maillog::signer_made(&self.pipeline.signer());
         }
-        advice(config).iter().chain(&self.pipeline.warnings()).for_each(|text| maillog::advice(text));
+        let of_certificates = [self.pipeline.advice(), self.pipeline.warnings()].concat();
+        advice(config).iter().chain(&of_certificates).for_each(|text| maillog::advice(text));
     }
 
     /// The configuration in force, on one line.
@@ -320,7 +333,12 @@ impl Running {
 
     fn heart(self: &Arc<Self>, config: &Config, listening: &[String]) -> Arc<Heart> {
         let watch = Watched { running: Arc::clone(self), listening: listening.to_vec() };
-        Arc::new(Heart::open(&config.state, Arc::clone(&self.pipeline), Arc::clone(&self.spool), Box::new(watch)))
+        let (pipeline, spool, last) = (&self.pipeline, &self.spool, Arc::clone(&self.heartbeats));
+        Arc::new(Heart::open(&config.state, Arc::clone(pipeline), Arc::clone(spool), Box::new(watch), last))
+    }
+
+    fn note_activity(&self) {
+        self.activity.note(&self.counters.counts(), &self.deliver.status());
     }
 
     fn answer(&self, request: Request, listening: &[String], out: &mut dyn Write) -> io::Result<()> {
@@ -335,6 +353,7 @@ impl Running {
                 let trouble = self.deliver.status().into_iter().find_map(|relay| relay.trouble).unwrap_or_default();
                 queue::answer(&self.spool, &request, &trouble, out)
             }
+            Request::Log => self.spool.history().copy(out),
             Request::Recent => Ok(serde_json::to_writer(out, &self.deliver.recent())?),
             Request::Reload => Ok(serde_json::to_writer(out, &self.reloaded())?),
         }
@@ -356,6 +375,8 @@ impl Running {
     }
 
     fn status(&self, listening: &[String]) -> Status {
+        let counts = self.counters.counts();
+        let (last_hour, last_day) = self.activity.last(&counts);
         let mut status = Status {
             format: 1,
             state: State::Ok,
@@ -364,17 +385,29 @@ impl Running {
             pid: std::process::id(),
             since: self.since.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             listening: listening.to_vec(),
-            counts: self.counters.counts(),
+            counts,
+            last_hour,
+            last_day,
             spool: self.spool.totals(),
+            spool_unknown: None,
             relays: self.deliver.status(),
             log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
             certificates: self.pipeline.certificates(),
+            recipients: self.recipients(),
             warnings: Vec::new(),
-            advice: advice(&self.config()),
+            advice: [self.pipeline.advice(), advice(&self.config())].concat(),
         };
-        status.judge(&self.counters, self.pipeline.warnings(), !self.pipeline.can_take());
+        status.judge(self.pipeline.warnings(), !self.pipeline.can_take());
         status
+    }
+
+    fn recipients(&self) -> Vec<RecipientStatus> {
+        let mut recipients = self.pipeline.recipients();
+        for status in &mut recipients {
+            status.last_heartbeat = self.heartbeats.of(&status.recipient);
+        }
+        recipients
     }
 }
 

@@ -122,10 +122,19 @@ impl Envelope {
 
 /// Octets as printable ASCII: whatever is not, and the backslash, is written `\xNN`.
 pub fn printable(octets: &[u8]) -> String {
+    shown(octets, |octet| octet != b'\\')
+}
+
+/// The same for a text in which backslashes stand for what was escaped before: they stay.
+pub fn escaped(text: &str) -> String {
+    shown(text.as_bytes(), |_| true)
+}
+
+fn shown(octets: &[u8], is_shown: impl Fn(u8) -> bool) -> String {
     let mut text = String::with_capacity(octets.len());
     for &octet in octets {
         match octet {
-            b' '..=b'~' if octet != b'\\' => text.push(octet as char),
+            b' '..=b'~' if is_shown(octet) => text.push(octet as char),
             _ => text.push_str(&format!("\\x{octet:02x}")),
         }
     }

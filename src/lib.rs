@@ -70,6 +70,9 @@ pub mod maillog;
 /// What the daemon counts and how it is.
 pub mod status;
 
+/// The last hour and day of it, over restarts.
+pub mod activity;
+
 /// What the relay tells each recipient of itself, day by day.
 pub mod heartbeat;
 

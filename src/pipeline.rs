@@ -7,14 +7,14 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, Recipient};
+use crate::config::{Config, OpenPgpFingerprint, Recipient};
 use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::route;
 use crate::seal::{Expiry, Notices, Numbered, SealError, Sealed, Sealer};
-use crate::spool::{Header, NewEntry, Number, Spool};
-use crate::status::{CertificateStatus, Counters};
+use crate::spool::{Event, Header, NewEntry, Number, Spool};
+use crate::status::{CertificateStatus, Counters, End, RecipientStatus};
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
@@ -103,7 +103,7 @@ impl Pipeline {
                 .collect();
             self.seal(&sealing, mail, &defaults, &notes, &mut batch);
         }
-        self.store(&sealing, mail, batch)
+        self.store(batch, mail)
     }
 
     /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number.
@@ -119,13 +119,13 @@ impl Pipeline {
             maillog::unsealable(recipient, &why.to_string());
             AcceptError::Unsealable
         })?;
-        let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
+        let value = number.value();
         let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
+        let header = entry.header.clone();
         let ids = self.spool.store(vec![entry])?;
         self.counters.heartbeats.up();
         self.notices.told(recipient, untold);
-        let from = &sealing.reverse_path;
-        ids.iter().for_each(|id| maillog::accepted(id, &mail.client, from, recipient, size, &message_id));
+        ids.iter().for_each(|id| self.say_accepted(id, mail, &header, "heartbeat"));
         Ok(value)
     }
 
@@ -153,6 +153,29 @@ impl Pipeline {
     /// What an operator should know about the certificates now.
     pub fn warnings(&self) -> Vec<String> {
         self.sealing().sealer.warnings()
+    }
+
+    /// What an operator should know about them in time.
+    pub fn advice(&self) -> Vec<String> {
+        self.sealing().sealer.advice()
+    }
+
+    /// How it stands with each recipient; when its last heartbeat was is not known here.
+    pub fn recipients(&self) -> Vec<RecipientStatus> {
+        let sealing = self.sealing();
+        let end = |(fingerprint, until): (OpenPgpFingerprint, Option<SystemTime>)| {
+            let until = until.and_then(|until| until.duration_since(UNIX_EPOCH).ok());
+            End { fingerprint: fingerprint.to_string(), until: until.map(|age| age.as_secs()) }
+        };
+        let status = |(nth, recipient): (usize, &Recipient)| RecipientStatus {
+            recipient: recipient.address.to_string(),
+            default: recipient.default,
+            certificates: sealing.sealer.certificates(nth).into_iter().map(end).collect(),
+            unusable: sealing.sealer.can_seal_to(nth).err().map(|why| why.to_string()),
+            last_number: self.spool.numbers().of(recipient.address.as_str()).highest,
+            last_heartbeat: None,
+        };
+        sealing.recipients.iter().enumerate().map(status).collect()
     }
 
     /// Until when the recipients' certificates hold.
@@ -227,19 +250,22 @@ impl Pipeline {
         Ok((sealed, number))
     }
 
-    fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
+    fn say_accepted(&self, id: &QueueId, mail: &Mail, header: &Header, kind: &str) {
+        let Header { recipient, reverse_path, size, message_id, .. } = header;
+        maillog::accepted(id, &mail.client, reverse_path, recipient, *size, message_id);
+        self.spool.history().note(Event { kind: kind.to_owned(), ..Event::of(id, "accepted", header) });
+    }
+
+    fn store(&self, batch: Batch<'_>, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
         let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
-        let lines: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry.header.recipient.clone(), entry.header.size, entry.header.message_id.clone()))
-            .collect();
+        let headers: Vec<Header> = entries.iter().map(|entry| entry.header.clone()).collect();
         if entries.is_empty() {
             return Err(AcceptError::Unsealable);
         }
         let ids = self.spool.store(entries)?;
-        for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
-            maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
+        for (nth, (id, header)) in ids.iter().zip(&headers).enumerate() {
+            self.say_accepted(id, mail, header, if nth < sealed { "alert" } else { "notice" });
         }
         if sealed == 0 {
             return Err(AcceptError::Unsealable);

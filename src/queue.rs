@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::QueueId;
-use crate::spool::{Listed, Spool, Which};
+use crate::spool::{Listed, Moved, Spool, Which};
 
 /// What can be asked of a spool.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
@@ -69,11 +69,11 @@ pub fn answer(spool: &Spool, request: &Request, trouble: &str, out: &mut dyn Wri
         Request::Show { id, message } => show(spool, id, *message, out),
         Request::Flush { id: None } => line(out, &spool.totals().queued),
         Request::Flush { id: Some(id) } => line(out, &usize::from(spool.is_waiting(id))),
-        Request::Hold { which } => line(out, &spool.hold(which)),
-        Request::Release { which } => line(out, &spool.release_held(which)),
-        Request::Retry { which } => line(out, &spool.retry(which)),
-        Request::Remove { id } => line(out, &spool.remove_unsent(id)),
-        Request::Purge { fingerprint, really } => line(out, &spool.purge(fingerprint, *really)),
+        Request::Hold { which } => moved(spool, &spool.hold(which), out),
+        Request::Release { which } => moved(spool, &spool.release_held(which), out),
+        Request::Retry { which } => moved(spool, &spool.retry(which), out),
+        Request::Remove { id } => moved(spool, &spool.remove_unsent(id), out),
+        Request::Purge { fingerprint, really } => moved(spool, &spool.purge(fingerprint, *really), out),
     }
 }
 
@@ -85,6 +85,12 @@ fn list(spool: &Spool, trouble: &str, out: &mut dyn Write) -> io::Result<()> {
         line(out, &listed)
     })?;
     out.write_all(b"\n")
+}
+
+/// In the history before the answer is read: a command that holds the spool itself ends then.
+fn moved(spool: &Spool, moved: &Moved, out: &mut dyn Write) -> io::Result<()> {
+    spool.history().flush();
+    line(out, moved)
 }
 
 /// The entry, or `null`; then the length of its message, or why there is none, and the message.

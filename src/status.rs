@@ -2,6 +2,10 @@
 //!
 //! Guarantees: numbers and short texts only; nothing of an alert. On failure to answer, `status` says that the daemon
 //! does not run. An attacker can raise counters and do no more.
+//!
+//! **What degrades the state and what is only advice.** A warning degrades the state: somebody should look now. What has
+//! weeks of time, such as a certificate that ends in 60 days, is advice: a state that is degraded for 60 days hides
+//! everything else. Warnings about single events (a lone dot, a mail that was too large) end with the day they fell into.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,6 +61,7 @@ pub struct Counters {
 
 /// The same as plain numbers.
 #[derive(Serialize, Deserialize, Default, Debug, Clone, PartialEq, Eq)]
+#[serde(default)]
 pub struct Counts {
     pub accepted: u64,
     pub entries: u64,
@@ -69,7 +74,6 @@ pub struct Counts {
     pub not_taken: u64,
     pub closed_for_room: u64,
     pub not_sealed: u64,
-    #[serde(default)]
     pub heartbeats: u64,
 }
 
@@ -91,24 +95,54 @@ impl Counters {
             heartbeats: self.heartbeats.get(),
         }
     }
+}
 
-    /// What in these numbers an operator should know.
+impl Counts {
+    /// These and `more` together.
+    pub fn plus(&self, more: &Self) -> Self {
+        self.each(more, u64::saturating_add)
+    }
+
+    /// What was counted since they were `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        self.each(before, u64::saturating_sub)
+    }
+
+    fn each(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            accepted: of(self.accepted, other.accepted),
+            entries: of(self.entries, other.entries),
+            sent: of(self.sent, other.sent),
+            deferred: of(self.deferred, other.deferred),
+            undeliverable: of(self.undeliverable, other.undeliverable),
+            early_dots: of(self.early_dots, other.early_dots),
+            second_transactions: of(self.second_transactions, other.second_transactions),
+            oversize: of(self.oversize, other.oversize),
+            not_taken: of(self.not_taken, other.not_taken),
+            closed_for_room: of(self.closed_for_room, other.closed_for_room),
+            not_sealed: of(self.not_sealed, other.not_sealed),
+            heartbeats: of(self.heartbeats, other.heartbeats),
+        }
+    }
+
+    /// What in the numbers of a day an operator should know.
     fn warnings(&self) -> Vec<String> {
         let told = [
             (
-                &self.early_dots,
-                "mail(s) held a lone dot in their text: somebody may be writing log lines to cut alerts",
+                self.early_dots,
+                "mail(s) held a lone dot in their text: somebody may be writing log lines to cut alerts; read those, they say so",
             ),
-            (&self.second_transactions, "mail(s) were the second of a session that sends one: they may be forged"),
-            (&self.oversize, "mail(s) were over the size limit and not taken: raise listen.message_size"),
-            (&self.not_taken, "mail(s) or sessions were not taken: see the log for why"),
-            (&self.closed_for_room, "silent session(s) were closed to make room: raise listen.sessions"),
-            (&self.not_sealed, "alert(s) could not be sealed for a recipient: see the certificates"),
+            (
+                self.second_transactions,
+                "mail(s) were the second of a session that sends one: they may be forged; read those, they say so",
+            ),
+            (self.oversize, "mail(s) were over the size limit and not taken: raise listen.message_size"),
+            (self.not_taken, "mail(s) or sessions were not taken: see the log for why"),
+            (self.closed_for_room, "silent session(s) were closed to make room: raise listen.sessions"),
+            (self.not_sealed, "alert(s) could not be sealed for a recipient: see the certificates"),
         ];
-        told.iter()
-            .filter(|(counter, _)| counter.get() > 0)
-            .map(|(counter, text)| format!("{} {text}", counter.get()))
-            .collect()
+        let told = told.iter().filter(|(count, _)| *count > 0);
+        told.map(|(count, text)| format!("in the last day {count} {text}")).collect()
     }
 }
 
@@ -123,8 +157,16 @@ pub struct RelayStatus {
     pub trouble: Option<String>,
     /// What to do about it.
     pub advice: Option<String>,
+    /// Seconds since 1970 since when nothing has worked.
+    #[serde(default)]
+    pub trouble_since: Option<u64>,
     /// Seconds since 1970 of the next attempt, while there is trouble.
     pub next_attempt: Option<u64>,
+    /// How many messages it may get in an hour, and in a day.
+    #[serde(default)]
+    pub per_hour: Option<u32>,
+    #[serde(default)]
+    pub per_day: Option<u32>,
     /// Seconds since 1970 until which messages wait because the cap for it is reached.
     #[serde(default)]
     pub waits_until: Option<u64>,
@@ -152,6 +194,12 @@ pub struct Certificate {
 pub const EXPIRES_SOON: u64 = 14 * 24 * 3600;
 
 impl RelayStatus {
+    /// What is the matter with it, and what to do.
+    pub fn in_trouble(&self) -> Option<String> {
+        let advice = self.advice.as_deref().unwrap_or("");
+        self.trouble.as_ref().map(|trouble| format!("relay host {}: {trouble}. {advice}", self.relay))
+    }
+
     fn expires_soon(&self) -> Option<String> {
         let certificate = self.certificate.as_ref().filter(|certificate| certificate.dates_count)?;
         let left = certificate.expires?.saturating_sub(seconds_now());
@@ -176,6 +224,32 @@ pub struct CertificateStatus {
     pub fingerprint: String,
     /// Seconds since 1970.
     pub until: u64,
+}
+
+/// A certificate and its end.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Its full fingerprint.
+    pub fingerprint: String,
+    /// Seconds since 1970; `None` for one without an end, and one that cannot be used.
+    pub until: Option<u64>,
+}
+
+/// How it stands with a recipient.
+#[derive(Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecipientStatus {
+    /// Its address.
+    pub recipient: String,
+    /// Whether it gets what no other one claims.
+    pub default: bool,
+    /// Its certificates.
+    pub certificates: Vec<End>,
+    /// Why nothing can be sealed to it now.
+    pub unusable: Option<String>,
+    /// The highest sequence number that was given out for it.
+    pub last_number: u64,
+    /// Seconds since 1970 at which its last heartbeat was made.
+    pub last_heartbeat: Option<u64>,
 }
 
 /// Well, or not.
@@ -209,8 +283,17 @@ pub struct Status {
     pub listening: Vec<String>,
     /// What happened since then.
     pub counts: Counts,
+    /// What happened in the last hour, to the minute, over restarts too.
+    #[serde(default)]
+    pub last_hour: Counts,
+    /// The same for the last day, to five minutes.
+    #[serde(default)]
+    pub last_day: Counts,
     /// What lies in the spool.
     pub spool: Totals,
+    /// Why that is not known, if it is not.
+    #[serde(default)]
+    pub spool_unknown: Option<String>,
     /// Each relay host.
     pub relays: Vec<RelayStatus>,
     /// Lines of log that could not be written.
@@ -220,23 +303,23 @@ pub struct Status {
     pub signer: String,
     /// Recipients' certificates that have an end.
     pub certificates: Vec<CertificateStatus>,
+    /// Each recipient.
+    #[serde(default)]
+    pub recipients: Vec<RecipientStatus>,
     /// What an operator should know, each with what to do.
     pub warnings: Vec<String>,
-    /// What an operator has chosen and could choose better; no reason for an alarm.
+    /// What has time, and what an operator has chosen and could choose better; no reason for an alarm.
     #[serde(default)]
     pub advice: Vec<String>,
 }
 
 impl Status {
     /// Derives state and warnings from everything else. `cannot_take`: alerts are refused.
-    pub fn judge(&mut self, counters: &Counters, other: Vec<String>, cannot_take: bool) {
+    pub fn judge(&mut self, other: Vec<String>, cannot_take: bool) {
         self.warnings = other;
-        self.warnings.extend(counters.warnings());
+        self.warnings.extend(self.last_day.warnings());
         for relay in &self.relays {
-            if let Some(trouble) = &relay.trouble {
-                let advice = relay.advice.as_deref().unwrap_or("");
-                self.warnings.push(format!("relay host {}: {trouble}. {advice}", relay.relay));
-            }
+            self.warnings.extend(relay.in_trouble());
             self.warnings.extend(relay.expires_soon());
         }
         if self.log_lines_dropped > 0 {
@@ -275,7 +358,7 @@ impl Status {
 }
 
 /// An entry that waits longer than this, seconds, is worth a look, whatever the reason.
-const LATE: u64 = 15 * 60;
+pub const LATE: u64 = 15 * 60;
 
 /// What in the spool an operator should know.
 pub fn spool_warnings(totals: &Totals) -> Vec<String> {

@@ -8,7 +8,9 @@ mod config;
 mod demo;
 mod heartbeat;
 mod keys;
+mod log;
 mod openssl_words;
+mod page;
 mod queue;
 mod run;
 mod sendmail;
@@ -57,8 +59,8 @@ enum Command {
     /// Look at certificates, and at the relay's own key
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Tell how the daemon is
     Status(status::Arguments),
+    Log(log::Arguments),
     /// Send every recipient a heartbeat now: how the relay is, and what became of every number
     Heartbeat(heartbeat::Arguments),
     Verify(verify::Arguments),
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Queue(command) => queue::run(&file, &command),
         Command::Keys(command) => keys::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),
+        Command::Log(options) => log::run(&file, &options),
         Command::Heartbeat(options) => heartbeat::run(&file, &options),
         Command::Verify(options) => verify::run(&options),
         Command::Demo(options) => demo::run(&options),
@@ -182,6 +185,33 @@ fn load(file: &std::path::Path) -> Result<Config, Failure> {
 
 /// `2026-11-20 19:26:58Z`, or `-`.
 fn time(seconds: u64) -> String {
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    // Beyond the year 9999 nothing can be formatted; whatever says so is wrong anyway.
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.min(253_402_300_799));
     if seconds == 0 { "-".to_owned() } else { humantime::format_rfc3339_seconds(at).to_string().replace('T', " ") }
+}
+
+/// `45 s`, `12 min`, `2 h 5 min`, `3 days`.
+fn span(seconds: u64) -> String {
+    match (seconds / 60, seconds / 3600) {
+        (0, _) => format!("{seconds} s"),
+        (minutes, 0) => format!("{minutes} min"),
+        (minutes, hours @ 1..48) => format!("{hours} h {} min", minutes % 60),
+        _ => days(seconds),
+    }
+}
+
+/// `1 day`, `12 days`.
+fn days(seconds: u64) -> String {
+    match seconds / (24 * 3600) {
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+/// `2 h 5 min ago`; `just now` for what is not past by this clock.
+fn ago(at: u64) -> String {
+    match crate::status::seconds_now().saturating_sub(at) {
+        0 => "just now".to_owned(),
+        past => format!("{} ago", span(past)),
+    }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::relay::{RelayHost, RelayHosts};
 use crate::maillog;
+use crate::spool::replace_hint;
 
 type Kept = BTreeMap<String, Vec<(u64, u64)>>;
 
@@ -31,9 +32,8 @@ pub fn keep(state: &Path, hosts: &RelayHosts) {
     }
     let mut kept = read(state);
     kept.extend(capped.iter().map(|host| (host.name(), host.cap.keep())));
-    let new = file(state).with_extension("new");
     let written = serde_json::to_vec(&kept).map_err(std::io::Error::from);
-    let written = written.and_then(|json| fs::write(&new, json)).and_then(|()| fs::rename(&new, file(state)));
+    let written = written.and_then(|json| replace_hint(&file(state), &json));
     if let Err(error) = written {
         maillog::hindered("caps.json cannot be written", &error.to_string());
     }

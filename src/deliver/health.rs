@@ -61,6 +61,8 @@ struct State {
     next: Option<SystemTime>,
     last_success: Option<SystemTime>,
     trouble: Option<Trouble>,
+    /// When the trouble began, or messages were not taken first.
+    trouble_since: Option<SystemTime>,
     /// What it said to the last message it did not take, while it has taken none since.
     not_taken: Option<Trouble>,
     presented: Presented,
@@ -145,6 +147,7 @@ impl Health {
         let mut state = self.state();
         state.last_success = Some(now);
         let was_in_trouble = state.trouble.take().is_some();
+        state.trouble_since = None;
         let setting = state.not_taken.take().is_some_and(|trouble| trouble.meaning() == Meaning::SettingWrong);
         (state.troubles, state.next, state.is_out) = (0, None, false);
         if was_in_trouble {
@@ -163,7 +166,9 @@ impl Health {
         if trouble.meaning() == Meaning::SettingWrong {
             maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
         }
-        self.state().not_taken = Some(trouble.clone());
+        let mut state = self.state();
+        state.not_taken = Some(trouble.clone());
+        state.trouble_since.get_or_insert_with(SystemTime::now);
     }
 
     /// It cannot be used for now; or takes no more sessions beside those that are open.
@@ -186,6 +191,7 @@ impl Health {
         };
         state.next = Some(now + delay);
         state.trouble = Some(trouble.clone());
+        state.trouble_since.get_or_insert(now);
         maillog::relay_unavailable(&self.relay, &trouble.to_string(), advice::for_trouble(trouble));
     }
 
@@ -210,10 +216,18 @@ impl Health {
             // Its words are as long as it likes.
             trouble: trouble.map(|trouble| trouble.to_string().chars().take(TROUBLE_LIMIT).collect()),
             advice: trouble.map(|trouble| advice::for_trouble(trouble).to_owned()),
+            trouble_since: state.trouble_since.map(seconds),
             next_attempt: state.next.map(seconds),
-            waits_until: None,
             certificate: state.presented.certificate(self.dates_count),
+            ..RelayStatus::default()
         }
+    }
+
+    /// It took a message at `at`, seconds since 1970, from an earlier process.
+    pub fn took_before(&self, at: u64) {
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(at));
+        let mut state = self.state();
+        state.last_success = state.last_success.or(at);
     }
 
     /// For what remembers it over restarts.

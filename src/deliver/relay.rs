@@ -162,7 +162,13 @@ impl RelayHosts {
     /// For `status`.
     pub fn status(&self) -> Vec<RelayStatus> {
         let now = SystemTime::now();
-        self.iter().map(|host| RelayStatus { waits_until: host.cap.until(now), ..host.health.status() }).collect()
+        let status = |host: &RelayHost| RelayStatus {
+            per_hour: host.relay.per_hour,
+            per_day: host.relay.per_day,
+            waits_until: host.cap.until(now),
+            ..host.health.status()
+        };
+        self.iter().map(status).collect()
     }
 }
 

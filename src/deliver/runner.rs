@@ -51,6 +51,13 @@ impl Deliver {
         Self { hosts: RwLock::new(Arc::new(hosts)), spool, counters, recent, state, reloaded }
     }
 
+    /// Takes up when relay hosts took messages from an earlier process, seconds since 1970, by their names.
+    pub fn took_before(&self, when: impl Fn(&str) -> Option<u64>) {
+        for host in self.hosts().iter() {
+            when(&host.name()).into_iter().for_each(|at| host.health.took_before(at));
+        }
+    }
+
     /// From now on the relay hosts of `config` take what is queued, all of it at once.
     pub fn reload(&self, config: &Config, tls: Vec<Tls>) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);

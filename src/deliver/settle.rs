@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::envelope::QueueId;
 use crate::maillog;
 use crate::smtp::reply::Reply;
-use crate::spool::{Attempts, EntryError, Header, Waiting};
+use crate::spool::{Attempts, EntryError, Event, Header, Waiting};
 
 impl Worker {
     pub(super) fn unreadable(&self, id: &QueueId, waiting: &Waiting, error: &EntryError) {
@@ -38,7 +38,8 @@ impl Worker {
     pub(super) async fn sent(&self, id: &QueueId, header: Header, reply: &Reply) {
         let host = self.host();
         self.counters.sent.up();
-        self.settled(id, &header.recipient, "sent", &reply.to_string(), None);
+        self.settled(id, &header, "sent", &reply.to_string(), None);
+        self.history(id, &header, "sent", &reply.to_string());
         maillog::sent(id, &header.recipient, &host.name(), age(&header), &reply.to_string());
         let (spool, id) = (Arc::clone(&self.spool), id.clone());
         let _ = spawn_blocking(move || spool.complete(&id, &header)).await;
@@ -65,20 +66,25 @@ impl Worker {
                 (false, false) => {
                     let (recipient, relay, delay) = (&header.recipient, host.name(), age(&header));
                     self.counters.deferred.up();
-                    self.settled(id, recipient, "deferred", &trouble.to_string(), Some(trouble));
+                    self.settled(id, &header, "deferred", &trouble.to_string(), Some(trouble));
+                    self.history(id, &header, "deferred", &trouble.to_string());
                     maillog::deferred(id, recipient, &relay, delay, &trouble.dsn(), &attempts.last_reply);
                     self.spool.defer(id, attempts);
                     return;
                 }
             };
-        self.settled(id, &header.recipient, status, &trouble.to_string(), Some(trouble));
+        self.settled(id, &header, status, &trouble.to_string(), Some(trouble));
         self.fail(id, header, attempts, &trouble.dsn(), status).await;
     }
 
-    fn settled(&self, id: &QueueId, recipient: &str, status: &str, reply: &str, trouble: Option<&Trouble>) {
+    fn history(&self, id: &QueueId, header: &Header, state: &str, reply: &str) {
+        self.spool.history().note(Event::of(id, state, header).at(self.host().name(), reply));
+    }
+
+    fn settled(&self, id: &QueueId, header: &Header, status: &str, reply: &str, trouble: Option<&Trouble>) {
         let settled = Settled {
             queue_id: id.to_string(),
-            recipient: recipient.to_owned(),
+            recipient: header.recipient.clone(),
             relay: self.host().name(),
             status: status.to_owned(),
             reply: bounded(reply),
@@ -150,6 +156,7 @@ impl Worker {
     /// Moves an entry to `failed/`.
     async fn fail(&self, id: &QueueId, header: Header, attempts: Attempts, dsn: &str, status: &str) {
         let (recipient, age, why) = (header.recipient.clone(), age(&header), attempts.last_reply.clone());
+        let event = Event::of(id, status, &header).at(self.host().name(), &why);
         let (spool, own_id) = (Arc::clone(&self.spool), id.clone());
         let moved = spawn_blocking(move || {
             let moved = spool.fail(&own_id, &header, &attempts);
@@ -163,6 +170,7 @@ impl Worker {
             Ok(Ok(())) => {
                 self.counters.undeliverable.up();
                 maillog::undeliverable(id, &recipient, &self.host().name(), age, dsn, status, &why);
+                self.spool.history().note(event);
             }
             Ok(Err(error)) => maillog::not_moved(id, &error.to_string()),
             Err(_) => maillog::not_moved(id, "moving was broken off"),

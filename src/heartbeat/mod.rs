@@ -57,11 +57,31 @@ pub struct Settings {
     digest: String,
 }
 
+/// When each recipient's last heartbeat was made, seconds since 1970: for `status`, which waits for no disk.
+#[derive(Default)]
+pub struct Last(Mutex<BTreeMap<String, u64>>);
+
+impl Last {
+    /// Of `recipient`.
+    pub fn of(&self, recipient: &str) -> Option<u64> {
+        self.times().get(recipient).copied()
+    }
+
+    fn made(&self, recipient: &str, at: u64) {
+        self.times().insert(recipient.to_owned(), at);
+    }
+
+    fn times(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Makes the heartbeats of this process.
 pub struct Heart {
     pipeline: Arc<Pipeline>,
     spool: Arc<Spool>,
     watch: Box<dyn Watch>,
+    last: Arc<Last>,
     beat: Mutex<Beat>,
 }
 
@@ -86,15 +106,22 @@ struct Beat {
 }
 
 impl Heart {
-    /// Reads what is remembered in `state`.
-    pub fn open(state: &Path, pipeline: Arc<Pipeline>, spool: Arc<Spool>, watch: Box<dyn Watch>) -> Self {
+    /// Reads what is remembered in `state`, and keeps `last` up to date.
+    pub fn open(
+        state: &Path,
+        pipeline: Arc<Pipeline>,
+        spool: Arc<Spool>,
+        watch: Box<dyn Watch>,
+        last: Arc<Last>,
+    ) -> Self {
         let record = Record::open(state);
+        record.kept.told.iter().for_each(|(recipient, told)| last.made(recipient, told.at));
         let before = record.kept.totals.clone();
         let (made, tried) = (BTreeMap::new(), BTreeMap::new());
         let mut beat = Beat { record, before, written: Instant::now(), made, tried };
         // From here on a death without farewell may lose counts, and must be told from one that loses none.
         beat.write(&Totals::new(), false);
-        Self { pipeline, spool, watch, beat: Mutex::new(beat) }
+        Self { pipeline, spool, watch, last, beat: Mutex::new(beat) }
     }
 
     /// Makes what is due until `shutdown`.
@@ -146,6 +173,7 @@ impl Heart {
             match self.pipeline.beat(&recipient, &mail, serde_json::json!(facts)) {
                 Ok(number) => {
                     beat.remember(&recipient, self.spool.numbers().epoch(), &moment);
+                    self.last.made(&recipient, seconds(moment.now));
                     made.insert(recipient, Some(number));
                 }
                 Err(why) => {
@@ -190,7 +218,8 @@ impl Heart {
             spool: status.spool.clone(),
             certificates: status.certificates.iter().filter(|one| one.recipient == recipient).cloned().collect(),
             relays: status.relays.clone(),
-            warnings: status.warnings.clone(),
+            // Who holds the certificate is the one who can extend it, and has time to.
+            warnings: [status.warnings.clone(), self.pipeline.advice()].concat(),
         };
         facts.shorten()
     }

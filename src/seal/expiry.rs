@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::OpenPgpFingerprint;
 use crate::maillog;
 use crate::spool::replace;
+use crate::status::EXPIRES_SOON;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -33,6 +34,12 @@ pub struct Expiry {
 /// Whether it is time to speak about an end at `until`.
 pub fn is_near(until: SystemTime, now: SystemTime) -> bool {
     stage(until, now).is_some()
+}
+
+/// Whether the end at `until` is an operator's business now: before, a state that says so would hide everything else for
+/// weeks.
+pub fn is_close(until: Option<SystemTime>, now: SystemTime) -> bool {
+    until.is_some_and(|until| until.duration_since(now).unwrap_or_default().as_secs() <= EXPIRES_SOON)
 }
 
 /// "in 12 days", "today", "3 days ago".

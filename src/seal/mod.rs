@@ -26,9 +26,10 @@ pub use keyring::{Described, Unusable, day, lint as lint_certificate};
 pub use notice::{Notices, TEXT as NOTICE};
 #[cfg(any(test, fuzzing))]
 pub(crate) use original::{Original, has_controls};
+pub use padding::class_of;
 pub use signer::{SignerError, Signers};
 
-use crate::config::{Config, Format, Recipient, Sender};
+use crate::config::{Config, Format, OpenPgpFingerprint, Recipient, Sender};
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use expiry::Announced;
@@ -239,6 +240,22 @@ impl Sealer {
                 .collect::<Vec<_>>()
         };
         self.recipients.iter().flat_map(of_one).collect()
+    }
+
+    /// What about them has time: ends that are announced and not close.
+    pub fn advice(&self) -> Vec<String> {
+        let now = SystemTime::now();
+        let of_one = |(recipient, keys, _): &(Recipient, RecipientKeys, Padding)| {
+            let advice = keys.advice(now).into_iter();
+            advice.map(|text| format!("recipient {}: {text}", recipient.address)).collect::<Vec<_>>()
+        };
+        self.recipients.iter().flat_map(of_one).collect()
+    }
+
+    /// The certificates of recipient number `to`, with their ends; `None` for those without one, and those that cannot be
+    /// used.
+    pub fn certificates(&self, to: usize) -> Vec<(OpenPgpFingerprint, Option<SystemTime>)> {
+        self.recipients[to].1.ends(SystemTime::now())
     }
 
     /// Which relay this is: its host's name.

@@ -38,6 +38,17 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Replaces the small file at `path` in one step and does not sync it: for a hint, which a power cut may bring back as it
+/// was before, or empty.
+///
+/// # Errors
+/// The system refuses; then the old content stands.
+pub fn replace_hint(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = with_suffix(path, ".new");
+    std::fs::write(&new, content)?;
+    std::fs::rename(&new, path)
+}
+
 /// `path` with `suffix` behind its file name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -25,6 +25,7 @@
 mod accounts;
 mod durable;
 mod entry;
+mod history;
 mod index;
 mod listing;
 mod numbers;
@@ -44,10 +45,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 pub use accounts::Account;
-pub use durable::{Directory, replace, with_suffix};
+pub use durable::{Directory, replace, replace_hint, with_suffix};
 pub use entry::{EntryError, Header};
 #[cfg(any(test, fuzzing))]
 pub(crate) use entry::{encode, read, read_header};
+pub use history::{END as HISTORY_END, Event, History, events, read as read_history};
 pub use index::{Attempts, LONGEST_BACKOFF, Lanes, Waiting};
 pub use listing::{Listed, Shown, Totals};
 pub use numbers::{Known, Number, Numbers};
@@ -133,6 +135,7 @@ pub struct Spool {
     gauge: Gauge,
     index: Mutex<Index>,
     numbers: Numbers,
+    history: History,
     /// Files of `queue/` that could not be read at the start: left there, not offered until the next one.
     unreadable: usize,
     /// Something was unlinked from `queue/` and is not synced yet.
@@ -182,6 +185,7 @@ impl Spool {
             gauge: Gauge::new(root, config.quota, config.reserve),
             index: Mutex::new(found.index),
             numbers,
+            history: History::new(&config.state),
             unreadable: found.unreadable,
             unsynced: AtomicBool::new(false),
             moving: RwLock::default(),
@@ -196,6 +200,11 @@ impl Spool {
     /// The sequence numbers.
     pub fn numbers(&self) -> &Numbers {
         &self.numbers
+    }
+
+    /// What became of the last entries. Whoever changes the state of one notes it there.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Stores all `entries` or none. When it returns `Ok` they are ours.
@@ -282,6 +291,7 @@ impl Spool {
         if let Err(error @ (EntryError::Checksum | EntryError::NoHeader)) = &read {
             maillog::damaged(id.as_str(), &error.to_string());
             if self.set_aside(id).is_ok() {
+                self.history.note(Event::new(id, "damaged"));
                 self.index().remove(id);
             }
         }
@@ -403,8 +413,10 @@ impl Spool {
         self.wake();
     }
 
-    /// Syncs removals and repeats those that did not succeed. Called at least once a second while anything is sent.
+    /// Syncs removals, repeats those that did not succeed, and writes the history. Called at least once a second while
+    /// anything is sent.
     pub fn tidy(&self) {
+        self.history.flush();
         let again = std::mem::take(&mut *self.sent());
         let still = again.into_iter().filter(|(id, header)| self.remove(id, header).is_err());
         let still: Vec<_> = still.collect();

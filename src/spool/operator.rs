@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Spool;
 use super::durable::Directory;
 use super::entry::{EntryError, Header};
+use super::history::Event;
 use super::index::Attempts;
 use super::start::{ids_in_order, read_attempts, read_header, shift, state_file};
 use crate::envelope::QueueId;
@@ -61,6 +62,7 @@ impl Spool {
                     moved.moved += 1;
                     self.index().remove(id);
                     maillog::moved(id, "held");
+                    self.history.note(Event::new(id, "held"));
                     Ok(())
                 });
                 self.held.sync().and(shifted)
@@ -128,6 +130,7 @@ impl Spool {
         moved.moved += shifted;
         for (id, header, attempts) in offered.drain(..shifted) {
             maillog::moved(&id, how);
+            self.history.note(Event::of(&id, how, &header));
             self.index().add(id, &header, attempts);
         }
         all
@@ -203,6 +206,7 @@ impl Spool {
             moved.moved += 1;
             let (to, message_id) = header.as_ref().map_or(("", ""), |header| (&header.recipient, &header.message_id));
             maillog::removed_unsent(id, to, message_id);
+            self.history.note(Event::new(id, "removed"));
         }
         // Without this a power cut could bring them back: a purged message would be sent after all.
         self.sync(directory)?;

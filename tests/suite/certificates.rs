@@ -82,7 +82,7 @@ fn another_certificate_than_last_time_is_told_also_when_the_daemon_was_down_in_b
         (&second.sha256_pin().into(), &first.sha256_pin().into())
     );
     let text = setup.run(&["status"]).stdout;
-    assert!(String::from_utf8_lossy(&text).contains(&format!("before it   {}", first.sha256_pin())));
+    assert!(String::from_utf8_lossy(&text).contains(&format!("before it    {}", first.sha256_pin())));
 }
 
 #[test]

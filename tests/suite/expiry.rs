@@ -56,8 +56,10 @@ fn text(taken: &Taken) -> String {
     String::from_utf8_lossy(&taken.message).into_owned()
 }
 
+/// What `status` says somebody should look at, now or in the next weeks.
 fn warnings(daemon: &Daemon<'_>) -> String {
-    daemon.status()["warnings"].to_string()
+    let status = daemon.status();
+    format!("{}{}", status["warnings"], status["advice"])
 }
 
 #[test]

@@ -223,17 +223,18 @@ fn a_revocation_by_somebody_else_and_a_near_end_are_warned_about_and_do_not_stop
     let good = ordinary(ADDRESS);
     let doubtful = revoked_by(&good, &ordinary("mallory@example.org"));
     let near = of_age(ADDRESS, 345 * DAY - DAY / 2, 365 * DAY);
-    for (certificate, says) in [
-        (&doubtful, "somebody other than its holder says that the certificate"),
-        (&near, "in 20 days. Ask its holder to extend it"),
+    // What has time is advice.
+    for (certificate, says, list) in [
+        (&doubtful, "somebody other than its holder says that the certificate", "warnings"),
+        (&near, "in 20 days. Ask its holder to extend it", "advice"),
     ] {
         let setup = setup(Some(&armored(certificate)), 0o600, &fingerprint(certificate));
         let output = lint(&setup, &fingerprint(certificate), &[]);
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0), "{shown}{}", said(&output));
         assert!(shown.contains(says), "{shown}");
-        let daemon = setup.start();
-        assert!(daemon.status()["warnings"].to_string().contains(says), "{}", daemon.status());
+        let status = setup.start().status();
+        assert!(status[list].to_string().contains(says), "{status}");
     }
 }
 

@@ -42,6 +42,7 @@ mod sizes;
 mod sockets;
 mod spool;
 mod starttls_attacks;
+mod status;
 mod stop;
 mod support;
 mod systemd;

@@ -118,27 +118,41 @@ impl Entry {
         let of_verdict = match self.judged(now) {
             Err(unusable) => vec![in_words(&unusable)],
             Ok(Judged { expired: Some(expired), .. }) => vec![in_words(&expired)],
-            Ok(judged) => doubts(&self.fingerprint, &judged, now),
+            Ok(judged) => {
+                let ends = ends(&self.fingerprint, &judged, now).filter(|_| expiry::is_close(judged.until, now));
+                may_be_revoked(&self.fingerprint, &judged).into_iter().chain(ends).collect()
+            }
         };
         broken.into_iter().chain(of_verdict).collect()
+    }
+
+    /// What about it has time at `now`: its end is announced, and is not close.
+    pub fn advice(&self, now: SystemTime) -> Option<String> {
+        let judged = self.judged(now).ok().filter(|judged| judged.expired.is_none())?;
+        ends(&self.fingerprint, &judged, now).filter(|_| !expiry::is_close(judged.until, now))
     }
 }
 
 /// What is worth a look in a certificate that can be used at `now`.
 pub fn doubts(fingerprint: &OpenPgpFingerprint, judged: &Judged, now: SystemTime) -> Vec<String> {
-    let mut doubts = Vec::new();
-    if judged.may_be_revoked {
-        doubts.push(format!(
+    may_be_revoked(fingerprint, judged).into_iter().chain(ends(fingerprint, judged, now)).collect()
+}
+
+fn may_be_revoked(fingerprint: &OpenPgpFingerprint, judged: &Judged) -> Option<String> {
+    judged.may_be_revoked.then(|| {
+        format!(
             "somebody other than its holder says that the certificate {fingerprint} is revoked, which cannot be verified \
              here. Ask its holder; if it is, configure another."
-        ));
-    }
-    if let Some(until) = judged.until.filter(|until| expiry::is_near(*until, now)) {
-        doubts.push(format!(
-            "the certificate {fingerprint} expires on {}, {}. Ask its holder to extend it and to export it again.",
-            day(until),
-            expiry::in_days(until, now)
-        ));
-    }
-    doubts
+        )
+    })
+}
+
+/// That it ends, once that is near.
+fn ends(fingerprint: &OpenPgpFingerprint, judged: &Judged, now: SystemTime) -> Option<String> {
+    let until = judged.until.filter(|until| expiry::is_near(*until, now))?;
+    Some(format!(
+        "the certificate {fingerprint} expires on {}, {}. Ask its holder to extend it and to export it again.",
+        day(until),
+        expiry::in_days(until, now)
+    ))
 }

@@ -130,9 +130,19 @@ impl RecipientKeys {
         of_file.chain(self.entries.iter().flat_map(|entry| entry.warnings(now))).collect()
     }
 
+    /// What about them has time at `now`.
+    pub fn advice(&self, now: SystemTime) -> Vec<String> {
+        self.entries.iter().filter_map(|entry| entry.advice(now)).collect()
+    }
+
+    /// All of them, with their ends as far as they have one and can be used at `now`.
+    pub fn ends(&self, now: SystemTime) -> Vec<(OpenPgpFingerprint, Option<SystemTime>)> {
+        let end = |entry: &Entry| (entry.fingerprint.clone(), entry.judged(now).ok().and_then(|judged| judged.until));
+        self.entries.iter().map(end).collect()
+    }
+
     /// Which certificates hold until when at `now`; those that cannot be used and those without an end are left out.
     pub fn expiries(&self, now: SystemTime) -> Vec<(OpenPgpFingerprint, SystemTime)> {
-        let until = |entry: &Entry| Some((entry.fingerprint.clone(), entry.judged(now).ok()?.until?));
-        self.entries.iter().filter_map(until).collect()
+        self.ends(now).into_iter().filter_map(|(fingerprint, until)| Some((fingerprint, until?))).collect()
     }
 }
