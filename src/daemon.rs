@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::alarm::{self, Alarm};
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
@@ -25,7 +26,7 @@ use crate::queue;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
-use crate::status::{Counters, State, Status};
+use crate::status::{AlarmStatus, Counters, State, Status};
 use crate::systemd;
 use crate::tls::{Tls, TrustError, TrustStore};
 
@@ -167,9 +168,12 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
-    let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
+    let teller = Teller { running: Arc::clone(&running), heart: Arc::clone(&heart) };
+    tokio::spawn(Arc::clone(&running.alarm).run(Arc::new(teller), shutdown.clone()));
+    let (asked, own, runtime) = (Arc::clone(&running), Arc::clone(&heart), tokio::runtime::Handle::current());
     let answer: control::Answer = Arc::new(move |request, out| match request {
         Request::Heartbeat => Ok(serde_json::to_writer(out, &own.beat_now())?),
+        Request::AlarmTest => Ok(serde_json::to_writer(out, &runtime.block_on(asked.alarm.test()))?),
         _ => asked.answer(request, &listening, out),
     });
     let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
@@ -216,6 +220,7 @@ struct Running {
     deliver: Arc<Deliver>,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+    alarm: Arc<Alarm>,
     since: SystemTime,
     config: Mutex<Config>,
     reloading: Mutex<()>,
@@ -238,6 +243,7 @@ impl Running {
             deliver,
             spool,
             counters,
+            alarm: Arc::new(Alarm::open(config)),
             since: SystemTime::now(),
             config: Mutex::new(config.clone()),
             reloading: Mutex::default(),
@@ -265,6 +271,7 @@ impl Running {
                 // From here on nothing can go wrong: what was prepared is put in force.
                 self.pipeline.reload(&config, sealer);
                 self.deliver.reload(&config, tls);
+                self.alarm.reload(&config);
                 maillog::reloaded(&self.summary(&config));
                 self.advise(&config);
                 *self.config() = config;
@@ -325,8 +332,8 @@ impl Running {
 
     fn answer(&self, request: Request, listening: &[String], out: &mut dyn Write) -> io::Result<()> {
         match request {
-            // The heart itself answers this one.
-            Request::Heartbeat => Ok(()),
+            // These are answered by whom they concern.
+            Request::Heartbeat | Request::AlarmTest => Ok(()),
             Request::Status => Ok(serde_json::to_writer(out, &self.status(listening))?),
             Request::Queue(request) => {
                 if let queue::Request::Flush { id } = &request {
@@ -356,6 +363,11 @@ impl Running {
     }
 
     fn status(&self, listening: &[String]) -> Status {
+        self.judged(listening, self.alarm.status())
+    }
+
+    /// How it is, as far as mail and these channels are concerned.
+    fn judged(&self, listening: &[String], alarm: Vec<AlarmStatus>) -> Status {
         let mut status = Status {
             format: 1,
             state: State::Ok,
@@ -367,6 +379,7 @@ impl Running {
             counts: self.counters.counts(),
             spool: self.spool.totals(),
             relays: self.deliver.status(),
+            alarm,
             log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
             certificates: self.pipeline.certificates(),
@@ -375,6 +388,22 @@ impl Running {
         };
         status.judge(&self.counters, self.pipeline.warnings(), !self.pipeline.can_take());
         status
+    }
+}
+
+/// What is told beside mail.
+struct Teller {
+    running: Arc<Running>,
+    heart: Arc<Heart>,
+}
+
+impl alarm::Watch for Teller {
+    fn status(&self) -> Status {
+        self.running.judged(&[], Vec::new())
+    }
+
+    fn heartbeat(&self, grace: Duration) -> Option<String> {
+        self.heart.trouble(grace)
     }
 }
 

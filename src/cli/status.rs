@@ -50,6 +50,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         counts: Counts::default(),
         spool: totals,
         relays: Vec::new(),
+        alarm: Vec::new(),
         log_lines_dropped: 0,
         signer: String::new(),
         certificates: Vec::new(),
@@ -87,6 +88,10 @@ fn show(status: &Status) {
         let next = relay.next_attempt.map_or_else(String::new, |at| format!(", next attempt {}", time(at)));
         say(format!("  relay host {}: last success {last}{next}", relay.relay));
         relay.certificate.iter().for_each(show_certificate);
+    }
+    for alarm in &status.alarm {
+        let last = alarm.last_success.map_or_else(|| "not yet".to_owned(), time);
+        say(format!("  {:10} {}: last taken {last}", alarm.channel, alarm.to));
     }
     if status.running {
         say(format!("  signer     {}", status.signer));
