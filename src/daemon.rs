@@ -26,7 +26,7 @@ use crate::queue;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
-use crate::status::{AlarmStatus, Counters, State, Status};
+use crate::status::{AlarmStatus, Counted, Counters, State, Status};
 use crate::systemd;
 use crate::tls::{Tls, TrustError, TrustStore};
 
@@ -363,11 +363,16 @@ impl Running {
     }
 
     fn status(&self, listening: &[String]) -> Status {
-        self.judged(listening, self.alarm.status())
+        self.judged(listening, &Counted::default(), self.alarm.status())
     }
 
-    /// How it is, as far as mail and these channels are concerned.
-    fn judged(&self, listening: &[String], alarm: Vec<AlarmStatus>) -> Status {
+    fn counted(&self) -> Counted {
+        Counted { counts: self.counters.counts(), log_lines_dropped: maillog::dropped() }
+    }
+
+    /// How it is, by what was counted after `before` and by what these channels say.
+    fn judged(&self, listening: &[String], before: &Counted, alarm: Vec<AlarmStatus>) -> Status {
+        let counted = self.counted();
         let mut status = Status {
             format: 1,
             state: State::Ok,
@@ -376,17 +381,17 @@ impl Running {
             pid: std::process::id(),
             since: self.since.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             listening: listening.to_vec(),
-            counts: self.counters.counts(),
+            counts: counted.counts.since(&before.counts),
             spool: self.spool.totals(),
             relays: self.deliver.status(),
             alarm,
-            log_lines_dropped: maillog::dropped(),
+            log_lines_dropped: counted.log_lines_dropped.saturating_sub(before.log_lines_dropped),
             signer: self.pipeline.signer(),
             certificates: self.pipeline.certificates(),
             warnings: Vec::new(),
             advice: advice(&self.config()),
         };
-        status.judge(&self.counters, self.pipeline.warnings(), !self.pipeline.can_take());
+        status.judge(self.pipeline.warnings(), !self.pipeline.can_take());
         status
     }
 }
@@ -398,8 +403,12 @@ struct Teller {
 }
 
 impl alarm::Watch for Teller {
-    fn status(&self) -> Status {
-        self.running.judged(&[], Vec::new())
+    fn counted(&self) -> Counted {
+        self.running.counted()
+    }
+
+    fn status(&self, before: &Counted) -> Status {
+        self.running.judged(&[], before, Vec::new())
     }
 
     fn heartbeat(&self, grace: Duration) -> Option<String> {

@@ -92,25 +92,50 @@ impl Counters {
             heartbeats: self.heartbeats.get(),
         }
     }
+}
+
+impl Counts {
+    /// What of these was counted after `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let more = |of: fn(&Self) -> u64| of(self).saturating_sub(of(before));
+        Self {
+            accepted: more(|counts| counts.accepted),
+            entries: more(|counts| counts.entries),
+            sent: more(|counts| counts.sent),
+            deferred: more(|counts| counts.deferred),
+            undeliverable: more(|counts| counts.undeliverable),
+            early_dots: more(|counts| counts.early_dots),
+            second_transactions: more(|counts| counts.second_transactions),
+            oversize: more(|counts| counts.oversize),
+            not_taken: more(|counts| counts.not_taken),
+            closed_for_room: more(|counts| counts.closed_for_room),
+            not_sealed: more(|counts| counts.not_sealed),
+            heartbeats: more(|counts| counts.heartbeats),
+        }
+    }
 
     /// What in these numbers an operator should know.
     fn warnings(&self) -> Vec<String> {
         let told = [
-            (
-                &self.early_dots,
-                "mail(s) held a lone dot in their text: somebody may be writing log lines to cut alerts",
-            ),
-            (&self.second_transactions, "mail(s) were the second of a session that sends one: they may be forged"),
-            (&self.oversize, "mail(s) were over the size limit and not taken: raise listen.message_size"),
-            (&self.not_taken, "mail(s) or sessions were not taken: see the log for why"),
-            (&self.closed_for_room, "silent session(s) were closed to make room: raise listen.sessions"),
-            (&self.not_sealed, "alert(s) could not be sealed for a recipient: see the certificates"),
+            (self.early_dots, "mail(s) held a lone dot in their text: somebody may be writing log lines to cut alerts"),
+            (self.second_transactions, "mail(s) were the second of a session that sends one: they may be forged"),
+            (self.oversize, "mail(s) were over the size limit and not taken: raise listen.message_size"),
+            (self.not_taken, "mail(s) or sessions were not taken: see the log for why"),
+            (self.closed_for_room, "silent session(s) were closed to make room: raise listen.sessions"),
+            (self.not_sealed, "alert(s) could not be sealed for a recipient: see the certificates"),
         ];
-        told.iter()
-            .filter(|(counter, _)| counter.get() > 0)
-            .map(|(counter, text)| format!("{} {text}", counter.get()))
-            .collect()
+        told.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect()
     }
+}
+
+/// Whatever is counted from the start of the daemon and is a reason to warn.
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What became of mails and sessions.
+    pub counts: Counts,
+    /// Lines of log that could not be written.
+    pub log_lines_dropped: u64,
 }
 
 /// How a relay host is doing.
@@ -259,9 +284,9 @@ pub struct Status {
 
 impl Status {
     /// Derives state and warnings from everything else. `cannot_take`: alerts are refused.
-    pub fn judge(&mut self, counters: &Counters, other: Vec<String>, cannot_take: bool) {
+    pub fn judge(&mut self, other: Vec<String>, cannot_take: bool) {
         self.warnings = other;
-        self.warnings.extend(counters.warnings());
+        self.warnings.extend(self.counts.warnings());
         for relay in &self.relays {
             if let Some(trouble) = &relay.trouble {
                 let advice = relay.advice.as_deref().unwrap_or("");

@@ -63,9 +63,11 @@ impl Channel {
         health.withheld = why;
     }
 
-    /// What was said of it belongs to a configuration that is over.
-    pub fn forget(&self) {
-        *self.health() = Health::default();
+    /// What is known of it belongs to an address that is not called any more, if `is_another`.
+    pub fn forget_if(&self, is_another: bool) {
+        if is_another {
+            *self.health() = Health::default();
+        }
     }
 
     /// For `status`; `to` is whom it leads to.

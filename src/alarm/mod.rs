@@ -2,8 +2,8 @@
 //!
 //! Three ways, each of which may be missing: a **ping** that stops when mail is late (the service behind it then raises
 //! the alarm, for a machine that is dead too), a **webhook** and a **syslog** line for each change of state. The state is
-//! that of `status` but for the troubles of these channels themselves: a webhook that does not work is no reason to call
-//! it.
+//! that of `status` but for two things: the troubles of these channels themselves, because a webhook that does not work is
+//! no reason to call it; and what was counted more than an hour ago, or one mail that was cut would be the last thing told.
 //!
 //! Guarantees: what is told holds numbers and our own words, nothing of an alert and nothing that a relay host said; the
 //! addresses are secrets and never printed. Nothing here blocks or ends a stage: every wait is bounded, and a disk that
@@ -12,6 +12,7 @@
 //! controls its answer, of which the status code alone is used.
 
 mod channel;
+mod news;
 mod ping;
 mod record;
 mod settling;
@@ -30,8 +31,9 @@ use tokio::time::{sleep, timeout};
 use crate::config::{self, Config};
 use crate::maillog;
 use crate::shutdown::Shutdown;
-use crate::status::{AlarmStatus, State, Status};
+use crate::status::{AlarmStatus, Counted, State, Status};
 use channel::Channel;
+use news::News;
 use record::Record;
 use settling::Settling;
 use sight::Sight;
@@ -43,8 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is told from. Called on a thread for blocking work.
 pub trait Watch: Send + Sync {
-    /// How the daemon is, without the troubles of what tells it.
-    fn status(&self) -> Status;
+    /// How the daemon is, by what was counted after `before`, and without the troubles of what tells it.
+    fn status(&self, before: &Counted) -> Status;
+    /// What is counted now. Does not block.
+    fn counted(&self) -> Counted;
     /// What is wrong with the last heartbeat, if it was not taken within `grace`.
     fn heartbeat(&self, grace: Duration) -> Option<String>;
 }
@@ -52,8 +56,8 @@ pub trait Watch: Send + Sync {
 /// Tells.
 pub struct Alarm {
     config: watch::Sender<config::Alarm>,
-    /// The state that has lasted, which is to be told.
-    settled: watch::Sender<State>,
+    /// The state that has lasted, which is to be told; `None` until this process knows.
+    settled: watch::Sender<Option<State>>,
     /// What was seen last.
     sight: Mutex<Sight>,
     record: Record,
@@ -80,7 +84,7 @@ impl Alarm {
         let record = Record::open(&config.state);
         Self {
             config: watch::Sender::new(config.alarm.clone()),
-            settled: watch::Sender::new(record.settled()),
+            settled: watch::Sender::new(None),
             sight: Mutex::default(),
             record,
             started: SystemTime::now(),
@@ -138,7 +142,7 @@ impl Alarm {
 
     /// Looks at the state, and finds what of it lasts.
     async fn observe(&self, watch: Arc<dyn Watch>, mut shutdown: Shutdown) {
-        let mut asked = Asked(None);
+        let (mut asked, mut news) = (Asked(None), News::new(Instant::now()));
         let mut settling = Settling::new(self.record.settled(), Instant::now());
         loop {
             tokio::select! {
@@ -149,8 +153,9 @@ impl Alarm {
             if config.webhook.is_none() && config.syslog.is_none() {
                 continue;
             }
+            let before = news.before(watch.counted(), Instant::now());
             let watch = Arc::clone(&watch);
-            let status = asked.answer(move || watch.status()).await;
+            let status = asked.answer(move || watch.status(&before)).await;
             let sight = status.map_or_else(Sight::of_silence, |status| Sight::of(&status));
             *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = sight.clone();
             let (state, before) =

@@ -19,7 +19,7 @@ use super::{Alarm, Asked, Watch};
 use crate::config;
 use crate::https::Https;
 use crate::shutdown::Shutdown;
-use crate::status::{State, Status, seconds_now};
+use crate::status::{Counted, State, Status, seconds_now};
 
 /// The first call is made this long after the start, or an interval, whichever is less; and so is the next look after one
 /// that did not succeed or was not made.
@@ -37,7 +37,8 @@ impl Alarm {
             tokio::select! {
                 () = shutdown.wait() => return,
                 Ok(()) = config.changed() => {
-                    self.ping.forget();
+                    let url = |config: &config::Alarm| config.ping.as_ref().map(|ping| ping.endpoint.url.clone());
+                    self.ping.forget_if(url(&current) != url(&config.borrow()));
                     // What was wrong may be repaired; and reloads, however many, do not put it off.
                     due = due.min(Instant::now() + every(&config.borrow()).min(SOON));
                 }
@@ -61,7 +62,9 @@ impl Alarm {
     ) -> bool {
         let Some(ping) = &config.ping else { return false };
         let oldest = ping.oldest;
-        let why = asked.answer(move || why_silent(&watch.status(), oldest, || watch.heartbeat(oldest))).await;
+        let why = asked
+            .answer(move || why_silent(&watch.status(&Counted::default()), oldest, || watch.heartbeat(oldest)))
+            .await;
         let why = why.unwrap_or_else(|| Some("the spool's disk does not answer".to_owned()));
         let (host, is_silent) = (ping.endpoint.url.host(), why.is_some());
         self.ping.withhold(&host, why);

@@ -11,6 +11,8 @@ use crate::status::State;
 /// Finds the state that lasts.
 pub struct Settling {
     settled: State,
+    /// Whether this process has seen a state that lasted. Before that the settled one is what an earlier process left.
+    is_sure: bool,
     /// What was seen last, and since when.
     last: (State, Instant),
     /// Since when it has not been calm: a worse state was seen, and since then the settled one has not lasted.
@@ -20,24 +22,24 @@ pub struct Settling {
 impl Settling {
     /// Begins where an earlier process ended.
     pub fn new(settled: State, now: Instant) -> Self {
-        Self { settled, last: (settled, now), uneasy_since: None }
+        Self { settled, is_sure: false, last: (settled, now), uneasy_since: None }
     }
 
-    /// `state` is seen at `now`; the state that has lasted for `settle`.
-    pub fn observe(&mut self, state: State, now: Instant, settle: Duration) -> State {
+    /// `state` is seen at `now`; the state that has lasted for `settle`, if any has in this process.
+    pub fn observe(&mut self, state: State, now: Instant, settle: Duration) -> Option<State> {
         if state != self.last.0 {
             self.last = (state, now);
         }
         let since = self.last.1;
-        if now.duration_since(since) >= settle {
-            (self.settled, self.uneasy_since) = (state, None);
-        } else if state > self.settled {
+        let mut lasts = now.duration_since(since) >= settle;
+        if state > self.settled && !lasts {
             let uneasy_since = *self.uneasy_since.get_or_insert(since);
-            if now.duration_since(uneasy_since) >= settle {
-                (self.settled, self.uneasy_since) = (state, None);
-            }
+            lasts = now.duration_since(uneasy_since) >= settle;
         }
-        self.settled
+        if lasts {
+            (self.settled, self.is_sure, self.uneasy_since) = (state, true, None);
+        }
+        self.is_sure.then_some(self.settled)
     }
 }
 
@@ -55,7 +57,7 @@ mod tests {
         let mut told = vec![(0, first)];
         for (nth, state) in seen.iter().enumerate() {
             let now = start + Duration::from_secs(10) * u32::try_from(nth).expect("a few");
-            let settled = settling.observe(*state, now, SETTLE);
+            let settled = settling.observe(*state, now, SETTLE).unwrap_or(first);
             if told.last().is_some_and(|(_, last)| *last != settled) {
                 told.push((nth, settled));
             }
@@ -90,7 +92,15 @@ mod tests {
     fn without_a_time_to_settle_everything_is_told_at_once() {
         let (start, mut settling) = (Instant::now(), Settling::new(Ok, Instant::now()));
         for state in [Degraded, Ok, Broken, Degraded] {
-            assert_eq!(settling.observe(state, start, Duration::ZERO), state);
+            assert_eq!(settling.observe(state, start, Duration::ZERO), Some(state));
         }
+    }
+
+    #[test]
+    fn nothing_is_sure_before_this_process_has_seen_it_last() {
+        let start = Instant::now();
+        let mut settling = Settling::new(Degraded, start);
+        assert_eq!(settling.observe(Degraded, start + SETTLE / 2, SETTLE), None);
+        assert_eq!(settling.observe(Degraded, start + SETTLE, SETTLE), Some(Degraded));
     }
 }

@@ -33,7 +33,8 @@ impl Alarm {
                 () = shutdown.wait() => return,
                 // What was wrong may be repaired.
                 Ok(()) = config.changed() => {
-                    self.webhook.forget();
+                    let url = |config: &config::Alarm| config.webhook.as_ref().map(|endpoint| endpoint.url.clone());
+                    self.webhook.forget_if(url(&current) != url(&config.borrow()));
                     (tries, due) = (0, Instant::now());
                 }
                 Ok(()) = settled.changed() => {}
