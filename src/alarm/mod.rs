@@ -158,23 +158,23 @@ impl Alarm {
             let status = asked.answer(move || watch.status(&before)).await;
             let sight = status.map_or_else(Sight::of_silence, |status| Sight::of(&status));
             *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = sight.clone();
-            let (state, before) =
-                (settling.observe(sight.state, Instant::now(), config.settle), *self.settled.borrow());
-            if state != before {
-                self.announce(&config, &sight.with(state), before);
+            let settled = settling.observe(sight.state, Instant::now(), config.settle);
+            if let Some(state) = settled.filter(|state| *state != self.record.settled()) {
+                self.announce(&config, &sight.with(state));
             }
+            self.settled.send_if_modified(|told| std::mem::replace(told, settled) != settled);
         }
     }
 
     /// The state has changed, and has lasted.
-    fn announce(&self, config: &config::Alarm, sight: &Sight, before: State) {
+    fn announce(&self, config: &config::Alarm, sight: &Sight) {
+        let before = self.record.settled();
         maillog::state_changed(&sight.state.to_string(), &before.to_string(), &sight.fields());
         self.record.settle(sight.state);
         if let Some(collector) = config.syslog {
             let outcome = syslog::send(collector, &syslog::change(&config.name, sight, before, self.started));
             self.syslog.note(&collector.to_string(), outcome.map_err(|error| error.to_string()));
         }
-        self.settled.send_replace(sight.state);
     }
 
     fn sight(&self) -> Sight {

@@ -28,7 +28,7 @@ impl Alarm {
         loop {
             let current = config.borrow_and_update().clone();
             let state = *settled.borrow_and_update();
-            let has_news = current.webhook.is_some() && self.record.told() != Some(state);
+            let news = state.filter(|state| current.webhook.is_some() && self.record.told() != Some(*state));
             tokio::select! {
                 () = shutdown.wait() => return,
                 // What was wrong may be repaired.
@@ -38,9 +38,9 @@ impl Alarm {
                     (tries, due) = (0, Instant::now());
                 }
                 Ok(()) = settled.changed() => {}
-                () = sleep_until(due), if has_news => tokio::select! {
+                () = sleep_until(due), if news.is_some() => tokio::select! {
                     () = shutdown.wait() => return,
-                    taken = self.tell_once(&current, state) => {
+                    taken = self.tell_once(&current, news) => {
                         tries = if taken { 0 } else { tries + 1 };
                         due = Instant::now() + delay(tries);
                     }
@@ -50,8 +50,8 @@ impl Alarm {
     }
 
     /// Whether it was taken.
-    async fn tell_once(&self, config: &config::Alarm, state: State) -> bool {
-        let Some(endpoint) = &config.webhook else { return false };
+    async fn tell_once(&self, config: &config::Alarm, news: Option<State>) -> bool {
+        let (Some(endpoint), Some(state)) = (&config.webhook, news) else { return false };
         let before = self.record.told();
         let outcome = post(endpoint, change(&config.name, &self.sight().with(state), before)).await;
         let taken = outcome.is_ok();

@@ -2,10 +2,12 @@
 //! that are honest, broken and hostile.
 
 use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::metrics::scraped;
 use crate::support::client::send_alert;
 use crate::support::daemon::{Daemon, MARKER, Setup};
 use crate::support::eventually;
@@ -50,9 +52,13 @@ impl Stage {
         self.relay_host.now(Script::honest(&self.identity));
     }
 
-    fn queue(&self, command: &str) {
-        let output = self.setup.run(&["queue", command, "ALL"]);
-        assert!(output.status.success(), "{output:?}");
+    /// Holds whatever waits, as an operator would.
+    fn hold(&self) {
+        eventually("one to be held", || {
+            let output = self.setup.run(&["queue", "hold", "ALL"]);
+            assert!(output.status.success(), "{output:?}");
+            (self.setup.spooled("held").len() == 1).then_some(())
+        });
     }
 
     /// How often the log says that.
@@ -122,13 +128,12 @@ fn the_ping_stops_until_a_heartbeat_is_taken_and_a_held_alert_or_a_quiet_day_do_
     stage.is_down();
     let daemon = stage.setup.start();
     // Held, so that nothing waits: the heartbeat itself is missed.
-    eventually("the heartbeat to be held", || {
-        stage.queue("hold");
-        (daemon.status()["spool"]["held"] == 1).then_some(())
-    });
+    stage.hold();
     withheld(&daemon, "no relay host has taken the last heartbeat for admin@example.org");
     // One that is gone for good was not taken either.
-    stage.queue("remove");
+    let held = stage.setup.spooled("held").remove(0);
+    let id = held.file_name().and_then(|name| name.to_str()).expect("a name");
+    assert!(stage.setup.run(&["queue", "remove", id]).status.success());
     let count = stage.server.asked().len();
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(stage.server.asked().len(), count, "it is called without a heartbeat");
@@ -141,10 +146,7 @@ fn the_ping_stops_until_a_heartbeat_is_taken_and_a_held_alert_or_a_quiet_day_do_
     stage.server.asked_for(count + 2);
     stage.is_down();
     send_alert(&daemon.address, "held");
-    eventually("the alert to be held", || {
-        stage.queue("hold");
-        (daemon.status()["spool"]["held"] == 1).then_some(())
-    });
+    stage.hold();
     std::thread::sleep(Duration::from_secs(4));
     let count = stage.server.asked().len();
     stage.server.asked_for(count + 2);
@@ -209,7 +211,7 @@ fn trouble_that_is_over_before_it_has_lasted_is_not_told() {
 
 #[test]
 fn a_server_that_is_broken_or_hostile_harms_nothing_is_logged_once_and_gets_the_newest_state_in_the_end() {
-    let stage = Stage::with(WEBHOOK, |setup| setup);
+    let stage = Stage::new(&format!("{WEBHOOK}\n[metrics]\nsocket = \"metrics.sock\""));
     let setup = &stage.setup;
     let stranger = Authority::new("another CA").issue("localhost");
     stage.server.now(|_| Answer::Say(500, TOKEN.to_owned()));
@@ -222,11 +224,9 @@ fn a_server_that_is_broken_or_hostile_harms_nothing_is_logged_once_and_gets_the_
         });
     };
     trouble("it answered 500");
-    let line = |series: &str| {
-        let page = std::fs::read_to_string(setup.path("sealrelay.prom")).unwrap_or_default();
-        page.lines().find_map(|line| line.strip_prefix(series).map(|value| value.trim().to_owned()))
-    };
-    assert_eq!(line("sealrelay_alarm_up{channel=\"webhook\"}"), None, "no metrics are asked for");
+    let page = scraped(UnixStream::connect(setup.path("metrics.sock")).expect("connected"));
+    assert!(page.contains("sealrelay_alarm_up{channel=\"webhook\"} 0\n"), "{page}");
+    assert!(!page.contains("sealrelay_alarm_last_success") && !page.contains("sealrelay_alarm_withheld"), "{page}");
     let warnings = daemon.status()["warnings"].to_string();
     assert!(warnings.contains("it answered 500; `sealrelay alarm test` tries it"), "{warnings}");
     // A reload tries at once what could not be told.

@@ -11,7 +11,8 @@ use crate::support::daemon::Setup;
 use crate::support::relay_host::RelayHost;
 use crate::support::{eventually, have};
 
-fn scraped(mut stream: impl Read + Write) -> String {
+/// The page at `stream`.
+pub fn scraped(mut stream: impl Read + Write) -> String {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("asked");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
