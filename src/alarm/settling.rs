@@ -78,7 +78,7 @@ mod tests {
     fn flapping_is_told_once_and_its_end_once() {
         let flapping = [Degraded, Ok, Ok, Ok, Degraded, Ok, Ok].repeat(10);
         let calm = [flapping.as_slice(), &[Ok; 9]].concat();
-        assert_eq!(told(Ok, &calm), [(7, Degraded), (71, Ok)]);
+        assert_eq!(told(Ok, &calm), [(7, Degraded), (74, Ok)]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_message_has_every_field_of_rfc_5424_and_its_bound() {
-        let sight = Sight { state: State::Broken, ..Sight::default() };
+        let sight = Sight::default().with(State::Broken);
         let message = change("monitor", &sight, State::Ok, SystemTime::now());
         let (head, text) = message.split_once("] state=").expect("a text");
         let fields: Vec<&str> = head.splitn(7, ' ').collect();

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_text_says_what_changed_and_holds_nothing_that_chats_or_json_would_take_for_markup() {
-        let sight = Sight { state: State::Degraded, ..Sight::default() };
+        let sight = Sight::default().with(State::Degraded);
         let body = change("mon", &sight, Some(State::Ok));
         assert_eq!(
             body["text"],

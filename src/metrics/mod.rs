@@ -108,6 +108,8 @@ fn spool(page: &mut Page, status: &Status) {
     let values = labels.iter().zip(queues).map(|(labels, (_, count))| (&labels[..], count as u64));
     page.gauge("spool_messages", "Messages in the spool", values);
     let oldest = totals.oldest.map(|oldest| (NONE, oldest));
+    page.gauge("spool_used_bytes", "What waits takes this much", [(NONE, totals.usage.used)]);
+    page.gauge("spool_quota_bytes", "It may take this much", [(NONE, totals.usage.quota)]);
     page.gauge("spool_oldest_timestamp_seconds", "Arrival of the oldest message that waits", oldest);
 }
 
