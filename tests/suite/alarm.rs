@@ -134,7 +134,7 @@ fn the_ping_stops_until_a_heartbeat_is_taken_and_a_held_alert_or_a_quiet_day_do_
     // One that is gone for good was not taken either.
     let held = stage.setup.spooled("held").remove(0);
     let id = held.file_name().and_then(|name| name.to_str()).expect("a name");
-    assert!(stage.setup.run(&["queue", "remove", id]).status.success());
+    assert!(stage.setup.run(&["queue", "remove", "--yes", id]).status.success());
     let count = stage.server.asked().len();
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(stage.server.asked().len(), count, "it is called without a heartbeat");

@@ -94,6 +94,8 @@ fn a_full_disk_never_causes_a_restart() {
         let fed = manager.hears("the spool's disk says: ", SOON).expect("a sign of life");
         assert!(fed.contains("WATCHDOG=1\nSTATUS="), "{fed}");
     }
+    // What is open is on the disk still.
+    drop(filler);
     std::fs::remove_file(setup.path("disk/filler")).expect("removed");
     eventually("room again", || taken("room again").then_some(()));
     relay_host.taken(1);
