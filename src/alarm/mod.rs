@@ -28,7 +28,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Endpoint};
+use crate::https::{Answer, Https, HttpsError};
 use crate::maillog;
 use crate::shutdown::Shutdown;
 use crate::status::{AlarmStatus, Counted, State, Status};
@@ -41,7 +42,7 @@ use sight::Sight;
 /// How often the state is looked at.
 const TICK: Duration = Duration::from_secs(2);
 /// How long the daemon may take to say how it is. It asks the file system, which may hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is told from. Called on a thread for blocking work.
 pub trait Watch: Send + Sync {
@@ -193,5 +194,35 @@ impl<T: Send + 'static> Asked<T> {
         let answer = timeout(PATIENCE, pending).await.ok()?;
         self.0 = None;
         answer.ok()
+    }
+}
+
+/// A client for `endpoint`'s server.
+fn client(endpoint: &Endpoint) -> Https {
+    Https::new(Arc::clone(&endpoint.trust), endpoint.proxy.clone())
+}
+
+/// What an answer means: the server has taken it when it says 2xx. Its words are not shown: servers repeat the address,
+/// which is a secret.
+fn judged(answer: Result<Answer, HttpsError>) -> Result<(), String> {
+    match answer.map_err(|error| error.to_string())?.status {
+        200..=299 => Ok(()),
+        status @ 300..=399 => Err(format!("it answered {status}; the address must be the one that is redirected to")),
+        status => Err(format!("it answered {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_2xx_is_taken() {
+        let answer = |status| judged(Ok(Answer { status, body: b"/hooks/token".to_vec().into() }));
+        assert_eq!((answer(200), answer(204)), (Ok(()), Ok(())));
+        for status in [100, 301, 302, 400, 404, 500, 503] {
+            let said = answer(status).expect_err("not taken");
+            assert!(said.starts_with(&format!("it answered {status}")) && !said.contains("token"), "{said}");
+        }
     }
 }

@@ -14,10 +14,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::webhook::judged;
-use super::{Alarm, Asked, Watch};
+use super::{Alarm, Asked, Watch, client, judged};
 use crate::config;
-use crate::https::Https;
 use crate::shutdown::Shutdown;
 use crate::status::{Counted, State, Status, seconds_now};
 
@@ -80,8 +78,7 @@ impl Alarm {
     /// Calls it.
     pub(super) async fn ping(&self, config: &config::Alarm) -> Result<(), String> {
         let Some(ping) = &config.ping else { return Ok(()) };
-        let https = Https::new(ping.endpoint.trust.clone(), ping.endpoint.proxy.clone());
-        judged(https.get(ping.endpoint.url.reveal()).await)
+        judged(client(&ping.endpoint).get(ping.endpoint.url.reveal()).await)
     }
 }
 

@@ -3,17 +3,18 @@
 
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::metrics::scraped;
 use crate::support::client::send_alert;
 use crate::support::daemon::{Daemon, MARKER, Setup};
-use crate::support::eventually;
 use crate::support::pki::{Authority, Identity};
 use crate::support::relay_host::{PASSWORD, RelayHost, Script};
 use crate::support::web_server::{Answer, WebServer};
+use crate::support::{eventually, have};
+use crate::systemd::Manager;
 
 /// What makes an address a secret.
 const TOKEN: &str = "T0KENquibblewort";
@@ -37,8 +38,8 @@ impl Stage {
         let setup = change(Setup::new(relay_host.port, &authority.pem));
         let setup =
             setup.logging(&format!("output = \"text\"\n[alarm]\nca_file = \"ca.pem\"\nname = \"mon\"\n{lines}\n"));
-        for name in ["ping", "webhook"] {
-            setup.write(name, format!("https://localhost:{}/{name}/{TOKEN}?a=b\n", server.port).as_bytes());
+        for (name, query) in [("ping", "a=b"), ("webhook", "tpl=1&m={{.text}}")] {
+            setup.write(name, format!("https://localhost:{}/{name}/{TOKEN}?{query}\n", server.port).as_bytes());
         }
         Self { relay_host, server, setup, identity }
     }
@@ -168,7 +169,11 @@ fn each_change_of_state_is_told_once_over_restarts_and_nothing_is_told_twice() {
     // Neither a word of the alert, nor one of the relay host.
     let request = stage.server.asked()[0].clone();
     assert!(!request.body.contains(MARKER) && !request.body.contains("535") && !request.body.contains("localhost"));
-    assert!(request.head.starts_with(&format!("POST /webhook/{TOKEN}?a=b HTTP/1.1\r\n")), "{}", request.head);
+    assert!(
+        request.head.starts_with(&format!("POST /webhook/{TOKEN}?tpl=1&m={{{{.text}}}} HTTP/1.1\r\n")),
+        "{}",
+        request.head
+    );
     assert!(request.head.to_ascii_lowercase().contains("content-type: application/json\r\n"), "{}", request.head);
     // Crashes: the state is the same again and again.
     daemon.kill();
@@ -366,4 +371,98 @@ fn a_reload_takes_other_addresses_and_takes_them_away() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(stage.server.asked().len(), count);
     assert_eq!(daemon.status()["alarm"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_daemon_that_dies_and_comes_back_again_and_again_does_not_ping() {
+    let stage = Stage::new(&PING.replace("\"1s\"", "\"30s\""));
+    for _ in 0..3 {
+        stage.setup.start().kill();
+    }
+    assert_eq!(stage.server.asked().len(), 0);
+}
+
+#[test]
+fn a_disk_that_does_not_answer_stops_the_ping_and_is_told_as_broken() {
+    if !have("strace") {
+        return;
+    }
+    let stage = Stage::new(&format!("{PING}\n{WEBHOOK}"));
+    // The file system hangs some seconds after the start, for longer than anybody waits.
+    let inject = "inject=statfs:delay_enter=40s:when=8+";
+    let trace = ["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=statfs", "-e", inject];
+    let _daemon = stage.setup.start_under("strace", &trace, |_| ());
+    eventually("the ping to stop", || {
+        (stage.logged("not called for now: the spool's disk does not answer") == 1).then_some(())
+    });
+    let of = |kind: &str| stage.server.asked().iter().filter(|asked| asked.head.starts_with(kind)).count();
+    eventually("the webhook", || (of("POST") > 0).then_some(()));
+    let asked = stage.server.asked().clone();
+    let told = asked.iter().find(|asked| asked.head.starts_with("POST")).expect("a webhook");
+    let body: Value = serde_json::from_str(&told.body).expect("JSON");
+    assert_eq!(body["state"], "broken", "{body}");
+    assert!(body["text"].as_str().expect("text").contains("the spool's disk does not answer"), "{body}");
+}
+
+/// What an operator sees, where, when a relay host refuses the login. `--nocapture` shows it with the times.
+#[test]
+fn a_refused_login_is_told_on_every_channel() {
+    let collector = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    collector.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+    let lines = format!(
+        "{}\nwebhook_url_file = \"webhook\"\nsettle = \"5s\"\nsyslog = \"{}\"\n[metrics]\nsocket = \"metrics.sock\"",
+        PING.replace("3s", "10s"),
+        collector.local_addr().expect("an address")
+    );
+    let stage = Stage::new(&lines);
+    let setup = &stage.setup;
+    setup.write("sasl_password", b"wrong");
+    let manager = Manager::bind(setup);
+    let daemon = setup.start_with(|command| Manager::environment(setup, command));
+    let of = |kind: &str| stage.server.asked().iter().filter(|asked| asked.head.starts_with(kind)).count();
+    eventually("the first ping", || (of("GET") > 0).then_some(()));
+    let began = Instant::now();
+    let show = |what: &str, text: &str| eprintln!("+{:4.1} s  {what:8} {text}", began.elapsed().as_secs_f64());
+    send_alert(&daemon.address, "the login is refused");
+    let logged = |what: &str| {
+        let line = eventually(what, || setup.log().lines().find(|line| line.contains(what)).map(str::to_owned));
+        show("log", &line);
+        line
+    };
+    let line = logged("crit: relay=localhost");
+    // Readable, and no rule fires on it.
+    assert!(line.contains("535 5.7.8 E\\x72ror: authentication f\\x61iled"), "{line}");
+    let status = eventually("the state", || Some(daemon.status()).filter(|status| status["state"] == "degraded"));
+    let trouble = &status["relays"][0];
+    assert!(trouble["trouble"].as_str().expect("trouble").contains("535 5.7.8"), "{trouble}");
+    show("status", &format!("{}: {}. {}", status["state"], trouble["trouble"], trouble["advice"]));
+    let page = scraped(UnixStream::connect(setup.path("metrics.sock")).expect("connected"));
+    for series in
+        ["sealrelay_state 1", &format!("sealrelay_relay_up{{relay=\"localhost:{}\"}} 0", stage.relay_host.port)]
+    {
+        assert!(page.lines().any(|line| line == series), "{page}");
+        show("metrics", series);
+    }
+    let line = manager.hears("in trouble", Duration::from_secs(20)).expect("a line");
+    assert!(line.contains("STATUS=somebody should look; 1 accepted, 0 sent, 1 queued; localhost:"), "{line}");
+    show("systemd", line.lines().last().unwrap_or_default());
+    let mut octets = [0; 2048];
+    let count = collector.recv(&mut octets).expect("a datagram");
+    show("syslog", &String::from_utf8_lossy(&octets[..count]));
+    eventually("the webhook", || (of("POST") > 0).then_some(()));
+    let asked = stage.server.asked().clone();
+    show("webhook", &asked.iter().find(|asked| asked.head.starts_with("POST")).expect("one").body);
+    withheld(&daemon, "a message has waited for longer than 10s");
+    show("ping", &format!("stopped after {} calls: {}", of("GET"), channel(&daemon, "ping")["withheld"]));
+    logged("not called for now");
+    // systemd reads on and on; a socket that nobody reads would hold up whoever tells it something.
+    drop(manager);
+    setup.write("sasl_password", PASSWORD.as_bytes());
+    assert_eq!(daemon.reload().1, 0);
+    stage.relay_host.taken(1);
+    show("repair", "the password is right, `sealrelay config reload`: the message is taken");
+    logged("called again");
+    logged("state=ok, before=degraded");
+    eventually("the webhook", || (of("POST") > 1).then_some(()));
+    show("webhook", &stage.server.asked().iter().rfind(|asked| asked.head.starts_with("POST")).expect("one").body);
 }

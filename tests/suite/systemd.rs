@@ -11,18 +11,18 @@ use crate::support::relay_host::RelayHost;
 use crate::support::{eventually, have, met};
 
 /// systemd's end.
-struct Manager {
+pub struct Manager {
     socket: UnixDatagram,
 }
 
 impl Manager {
-    fn bind(setup: &Setup) -> Self {
+    pub fn bind(setup: &Setup) -> Self {
         let socket = UnixDatagram::bind(setup.path("notify")).expect("bound");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit");
         Self { socket }
     }
 
-    fn environment(setup: &Setup, command: &mut Command) {
+    pub fn environment(setup: &Setup, command: &mut Command) {
         command.env("NOTIFY_SOCKET", setup.path("notify")).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
     }
 
@@ -33,7 +33,7 @@ impl Manager {
     }
 
     /// Whether such a message comes within this time.
-    fn hears(&self, what: &str, within: Duration) -> Option<String> {
+    pub fn hears(&self, what: &str, within: Duration) -> Option<String> {
         let until = Instant::now() + within;
         while Instant::now() < until {
             if let Some(message) = self.next().filter(|message| message.contains(what)) {
