@@ -52,9 +52,11 @@ impl Alarm {
     async fn tell_once(&self, config: &config::Alarm, news: Option<State>) -> bool {
         let (Some(endpoint), Some(state)) = (&config.webhook, news) else { return false };
         let before = self.record.told();
+        // From here on it may have been shown, whatever becomes of the answer or of us: then the next state is told, even if
+        // it is the one before.
+        self.record.tell(None);
         let outcome = post(endpoint, change(&config.name, &self.sight().with(state), before)).await;
         let taken = outcome.is_ok();
-        // One that was not taken may have been shown all the same: then the next one is told, whatever it is.
         self.record.tell(taken.then_some(state));
         self.webhook.note(&endpoint.url.host(), outcome);
         taken
@@ -68,21 +70,20 @@ pub async fn post(endpoint: &Endpoint, body: serde_json::Value) -> Result<(), St
 
 /// What is told of `sight`. `before` is what was taken before, if that is known.
 fn change(name: &str, sight: &Sight, before: Option<State>) -> serde_json::Value {
-    let before = before.map_or_else(|| "unknown".to_owned(), |state| state.to_string());
+    let (state, before) = (sight.state.to_string(), before.map(|state| state.to_string()));
+    let came_after = before.as_ref().map_or_else(String::new, |before| format!(" (before: {before})"));
     let what_to_do = if sight.state == State::Ok { "" } else { ". Run `sealrelay status` there" };
-    let state = sight.state.to_string();
-    let text =
-        format!("sealrelay on {name}: {} (before: {before}). {}{what_to_do}.", state.to_uppercase(), sight.in_words());
-    object(text, name, &state, &before, false)
+    let text = format!("sealrelay on {name}: {}{came_after}. {}{what_to_do}.", state.to_uppercase(), sight.in_words());
+    object(&text, name, &state, before.as_deref(), false)
 }
 
 /// What `sealrelay alarm test` sends.
 pub fn test(name: &str) -> serde_json::Value {
     let text = format!("sealrelay on {name}: this is a TEST of the webhook; nothing has changed.");
-    object(text, name, "test", "test", true)
+    object(&text, name, "test", None, true)
 }
 
-fn object(text: String, name: &str, state: &str, before: &str, test: bool) -> serde_json::Value {
+fn object(text: &str, name: &str, state: &str, before: Option<&str>, test: bool) -> serde_json::Value {
     serde_json::json!({
         "text": text, "relay": name, "state": state, "before": before, "time": seconds_now(), "test": test,
     })

@@ -153,7 +153,10 @@ pub fn relay_unavailable(relay: &str, why: &str, advice: &str) {
 
 /// The state that is told beside mail is another one.
 pub fn state_changed(state: &str, before: &str, sight: &str) {
-    warn!("state={state}, before={before}, {sight}");
+    match state {
+        "ok" => info!("state={state}, before={before}, {sight}"),
+        _ => warn!("state={state}, before={before}, {sight}"),
+    }
 }
 
 /// A way to tell somebody beside mail does not work.
