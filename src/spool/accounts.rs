@@ -119,7 +119,7 @@ mod tests {
         // One that was never an entry has no name; of the others only the first is gone for good.
         let ids = [(&sent, 1), (&failed, 2), (&held, 3), (&waiting, 5)];
         assert_eq!(ids.map(|(id, number)| spool.was_taken(id, "a@b", number)), [true, false, false, false]);
-        spool.numbers().record_removed([("a@b", epoch.as_str(), 1)].into_iter()).expect("recorded");
+        spool.numbers().record_removed([(epoch.as_str(), "a@b", 1)].into_iter()).expect("recorded");
         assert!(!spool.was_taken(&sent, "a@b", 1), "as if an operator had removed it");
         let account = &accounts["a@b"];
         assert_eq!((account.highest, account.waiting.to_string()), (6, "3, 5-6".to_owned()));
