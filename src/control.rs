@@ -51,6 +51,8 @@ pub enum Request {
     Log,
     /// Send every recipient a heartbeat now.
     Heartbeat,
+    /// Try each way to tell somebody beside mail now.
+    AlarmTest,
 }
 
 /// The answer to [`Request::Reload`].
@@ -183,8 +185,16 @@ pub fn open(path: &Path, request: &Request) -> io::Result<BufReader<net::UnixStr
 /// # Errors
 /// Nobody answers there, or not in time, or not in our form.
 pub fn ask<T: for<'a> Deserialize<'a>>(path: &Path, request: Request) -> io::Result<T> {
+    ask_within(PATIENCE * 2, path, request)
+}
+
+/// The same for a value that takes the daemon up to `patience` to find.
+///
+/// # Errors
+/// As for [`ask`].
+pub fn ask_within<T: for<'a> Deserialize<'a>>(patience: Duration, path: &Path, request: Request) -> io::Result<T> {
     let mut stream = open(path, &request)?;
-    stream.get_ref().set_read_timeout(Some(PATIENCE * 2))?;
+    stream.get_ref().set_read_timeout(Some(patience))?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(serde_json::from_slice(&answer)?)

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::activity::Activity;
+use crate::alarm::{self, Alarm};
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
@@ -26,7 +27,7 @@ use crate::queue;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
-use crate::status::{Counters, RecipientStatus, State, Status};
+use crate::status::{AlarmStatus, Counted, Counters, RecipientStatus, State, Status};
 use crate::systemd;
 use crate::tls::{Tls, TrustError, TrustStore};
 
@@ -168,9 +169,12 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
-    let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
+    let teller = Teller { running: Arc::clone(&running), heart: Arc::clone(&heart) };
+    tokio::spawn(Arc::clone(&running.alarm).run(Arc::new(teller), shutdown.clone()));
+    let (asked, own, runtime) = (Arc::clone(&running), Arc::clone(&heart), tokio::runtime::Handle::current());
     let answer: control::Answer = Arc::new(move |request, out| match request {
         Request::Heartbeat => Ok(serde_json::to_writer(out, &own.beat_now())?),
+        Request::AlarmTest => Ok(serde_json::to_writer(out, &runtime.block_on(asked.alarm.test()))?),
         _ => asked.answer(request, &listening, out),
     });
     let control = tokio::spawn(control::serve(control, answer, shutdown.clone()));
@@ -224,6 +228,7 @@ struct Running {
     counters: Arc<Counters>,
     activity: Activity,
     heartbeats: Arc<Last>,
+    alarm: Arc<Alarm>,
     since: SystemTime,
     config: Mutex<Config>,
     reloading: Mutex<()>,
@@ -250,6 +255,7 @@ impl Running {
             counters,
             activity,
             heartbeats: Arc::default(),
+            alarm: Arc::new(Alarm::open(config)),
             since: SystemTime::now(),
             config: Mutex::new(config.clone()),
             reloading: Mutex::default(),
@@ -277,6 +283,7 @@ impl Running {
                 // From here on nothing can go wrong: what was prepared is put in force.
                 self.pipeline.reload(&config, sealer);
                 self.deliver.reload(&config, tls);
+                self.alarm.reload(&config);
                 maillog::reloaded(&self.summary(&config));
                 self.advise(&config);
                 *self.config() = config;
@@ -343,8 +350,8 @@ impl Running {
 
     fn answer(&self, request: Request, listening: &[String], out: &mut dyn Write) -> io::Result<()> {
         match request {
-            // The heart itself answers this one.
-            Request::Heartbeat => Ok(()),
+            // These are answered by whom they concern.
+            Request::Heartbeat | Request::AlarmTest => Ok(()),
             Request::Status => Ok(serde_json::to_writer(out, &self.status(listening))?),
             Request::Queue(request) => {
                 if let queue::Request::Flush { id } = &request {
@@ -375,8 +382,18 @@ impl Running {
     }
 
     fn status(&self, listening: &[String]) -> Status {
-        let counts = self.counters.counts();
-        let (last_hour, last_day) = self.activity.last(&counts);
+        self.judged(listening, None, self.alarm.status())
+    }
+
+    fn counted(&self) -> Counted {
+        Counted { counts: self.counters.counts(), log_lines_dropped: maillog::dropped() }
+    }
+
+    /// How it is, by what was counted in the last day, or after `before`, and by what these channels say.
+    fn judged(&self, listening: &[String], before: Option<&Counted>, alarm: Vec<AlarmStatus>) -> Status {
+        let counted = self.counted();
+        let (last_hour, last_day) = self.activity.last(&counted.counts);
+        let last_day = before.map_or(last_day, |before| counted.counts.since(&before.counts));
         let mut status = Status {
             format: 1,
             state: State::Ok,
@@ -385,13 +402,14 @@ impl Running {
             pid: std::process::id(),
             since: self.since.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             listening: listening.to_vec(),
-            counts,
+            counts: counted.counts,
             last_hour,
             last_day,
             spool: self.spool.totals(),
             spool_unknown: None,
             relays: self.deliver.status(),
-            log_lines_dropped: maillog::dropped(),
+            alarm,
+            log_lines_dropped: counted.log_lines_dropped - before.map_or(0, |before| before.log_lines_dropped),
             signer: self.pipeline.signer(),
             certificates: self.pipeline.certificates(),
             recipients: self.recipients(),
@@ -408,6 +426,26 @@ impl Running {
             status.last_heartbeat = self.heartbeats.of(&status.recipient);
         }
         recipients
+    }
+}
+
+/// What is told beside mail.
+struct Teller {
+    running: Arc<Running>,
+    heart: Arc<Heart>,
+}
+
+impl alarm::Watch for Teller {
+    fn counted(&self) -> Counted {
+        self.running.counted()
+    }
+
+    fn status(&self, before: &Counted) -> Status {
+        self.running.judged(&[], Some(before), Vec::new())
+    }
+
+    fn heartbeat(&self, grace: Duration) -> Option<String> {
+        self.heart.trouble(grace)
     }
 }
 

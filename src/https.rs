@@ -1,4 +1,4 @@
-//! The one HTTP client: a small form to an `https` server, a small answer back, over our own connection and TLS.
+//! The one HTTP client: a small request to an `https` server, a small answer back, over our own connection and TLS.
 //!
 //! Guarantees: the server is verified as a relay host is, before a word is said; no redirect is followed, because what is
 //! sent is meant for this server; answer, header and time are bounded. On failure nothing is repeated here. The server
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -83,22 +83,46 @@ impl Https {
     /// # Errors
     /// There is no whole answer of that server, verified, in time and within the limits. Any status code is an answer.
     pub async fn post_form(&self, url: &HttpsUrl, fields: &[(&str, &str)]) -> Result<Answer, HttpsError> {
-        timeout(PATIENCE, self.post(url, form(fields))).await.unwrap_or(Err(HttpsError::Timeout))
+        self.ask(url, Method::POST, "application/x-www-form-urlencoded", form(fields)).await
     }
 
-    async fn post(&self, url: &HttpsUrl, form: String) -> Result<Answer, HttpsError> {
-        let stream = match self.secured(url, Groups::All).await {
-            // The same box on the way that chokes on the longer ClientHello to a relay host.
-            Err(HttpsError::Tls(error)) if error.may_be_the_hello() => self.secured(url, Groups::Classic).await?,
-            outcome => outcome?,
-        };
-        let request = Request::post(url.path.as_str())
+    /// Posts `json`.
+    ///
+    /// # Errors
+    /// As for [`Https::post_form`].
+    pub async fn post_json(&self, url: &HttpsUrl, json: String) -> Result<Answer, HttpsError> {
+        self.ask(url, Method::POST, "application/json", json).await
+    }
+
+    /// Asks for what is there.
+    ///
+    /// # Errors
+    /// As for [`Https::post_form`].
+    pub async fn get(&self, url: &HttpsUrl) -> Result<Answer, HttpsError> {
+        self.ask(url, Method::GET, "", String::new()).await
+    }
+
+    async fn ask(&self, url: &HttpsUrl, method: Method, kind: &str, body: String) -> Result<Answer, HttpsError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url.path.as_str())
             .header("Host", url.authority())
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .header("Accept", "application/json")
-            .header("Connection", "close")
-            .body(Full::new(Bytes::from(form)))?;
-        exchange(stream, request).await
+            .header("Accept", "application/json, */*;q=0.5")
+            .header("Connection", "close");
+        if !kind.is_empty() {
+            request = request.header("Content-Type", kind);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let answered = async { exchange(self.connected(url).await?, request).await };
+        timeout(PATIENCE, answered).await.unwrap_or(Err(HttpsError::Timeout))
+    }
+
+    async fn connected(&self, url: &HttpsUrl) -> Result<TlsStream<TcpStream>, HttpsError> {
+        match self.secured(url, Groups::All).await {
+            // The same box on the way that chokes on the longer ClientHello to a relay host.
+            Err(HttpsError::Tls(error)) if error.may_be_the_hello() => self.secured(url, Groups::Classic).await,
+            outcome => outcome,
+        }
     }
 
     async fn secured(&self, url: &HttpsUrl, groups: Groups) -> Result<TlsStream<TcpStream>, HttpsError> {

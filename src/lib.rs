@@ -76,6 +76,9 @@ pub mod activity;
 /// What the relay tells each recipient of itself, day by day.
 pub mod heartbeat;
 
+/// Who is told, beside mail, how the relay is: ping, webhook, syslog.
+pub mod alarm;
+
 /// The numbers of `status` for Prometheus.
 pub mod metrics;
 

@@ -106,11 +106,16 @@ impl Pipeline {
         self.store(batch, mail)
     }
 
-    /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number.
+    /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number and its name.
     ///
     /// # Errors
     /// It cannot be sealed, or the disk does not take it.
-    pub fn beat(&self, recipient: &str, mail: &Mail, facts: serde_json::Value) -> Result<u64, AcceptError> {
+    pub fn beat(
+        &self,
+        recipient: &str,
+        mail: &Mail,
+        facts: serde_json::Value,
+    ) -> Result<(u64, Option<QueueId>), AcceptError> {
         let sealing = self.sealing();
         let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
         let untold = self.notices.untold(recipient);
@@ -126,7 +131,7 @@ impl Pipeline {
         self.counters.heartbeats.up();
         self.notices.told(recipient, untold);
         ids.iter().for_each(|id| self.say_accepted(id, mail, &header, "heartbeat"));
-        Ok(value)
+        Ok((value, ids.into_iter().next()))
     }
 
     /// Which relay this is: its host's name.

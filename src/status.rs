@@ -7,6 +7,7 @@
 //! weeks of time, such as a certificate that ends in 60 days, is advice: a state that is degraded for 60 days hides
 //! everything else. Warnings about single events (a lone dot, a mail that was too large) end with the day they fell into.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -146,6 +147,15 @@ impl Counts {
     }
 }
 
+/// Whatever is counted from the start of the daemon and is a reason to warn.
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What became of mails and sessions.
+    pub counts: Counts,
+    /// Lines of log that could not be written.
+    pub log_lines_dropped: u64,
+}
+
 /// How a relay host is doing.
 #[derive(Serialize, Deserialize, Default, Debug, Clone)]
 pub struct RelayStatus {
@@ -253,15 +263,41 @@ pub struct RecipientStatus {
 }
 
 /// Well, or not.
-#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Default, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Nothing to do.
+    #[default]
     Ok,
     /// It works, and an operator should look.
     Degraded,
     /// Alerts cannot be taken, or the daemon does not run.
     Broken,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Broken => "broken",
+        })
+    }
+}
+
+/// How a way to tell somebody beside mail is doing.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct AlarmStatus {
+    /// `ping`, `webhook` or `syslog`.
+    pub channel: String,
+    /// Its host and port; the rest of an address is a secret.
+    pub to: String,
+    /// Seconds since 1970 of the last time it took something.
+    pub last_success: Option<u64>,
+    /// What did not work last, if it has not worked since.
+    pub trouble: Option<String>,
+    /// Why the ping is not sent, if it is not.
+    pub withheld: Option<String>,
 }
 
 /// The whole answer.
@@ -296,6 +332,9 @@ pub struct Status {
     pub spool_unknown: Option<String>,
     /// Each relay host.
     pub relays: Vec<RelayStatus>,
+    /// Each way to tell somebody beside mail.
+    #[serde(default)]
+    pub alarm: Vec<AlarmStatus>,
     /// Lines of log that could not be written.
     #[serde(default)]
     pub log_lines_dropped: u64,
@@ -328,11 +367,23 @@ impl Status {
                 .push(format!("{lines} lines of log could not be written: is the disk full, or its reader stuck?"));
         }
         self.warnings.extend(spool_warnings(&self.spool));
+        self.warnings.extend(self.alarm.iter().flat_map(AlarmStatus::warnings));
         self.state = match (cannot_take, self.warnings.is_empty()) {
             (true, _) => State::Broken,
             (false, false) => State::Degraded,
             (false, true) => State::Ok,
         };
+    }
+}
+
+impl AlarmStatus {
+    fn warnings(&self) -> impl Iterator<Item = String> {
+        let (channel, to) = (&self.channel, &self.to);
+        let trouble = self.trouble.as_ref().map(|trouble| {
+            format!("{channel} {to}: {trouble}; `sealrelay alarm test` tries it, and its log says since when")
+        });
+        let withheld = self.withheld.as_ref().map(|why| format!("{channel} {to} is not called: {why}"));
+        trouble.into_iter().chain(withheld)
     }
 }
 

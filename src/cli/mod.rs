@@ -3,6 +3,7 @@
 //! Exit codes are those of sysexits.h; each is in `--help` of the command that gives it. Trouble is one line that says
 //! what, and one that says what to do. Standard output and error are written without panicking when they are closed.
 
+mod alarm;
 mod check;
 mod config;
 mod demo;
@@ -63,6 +64,9 @@ enum Command {
     Log(log::Arguments),
     /// Send every recipient a heartbeat now: how the relay is, and what became of every number
     Heartbeat(heartbeat::Arguments),
+    /// Try what tells somebody, beside mail, how the relay is
+    #[command(subcommand)]
+    Alarm(alarm::Command),
     Verify(verify::Arguments),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
@@ -134,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::run(&file, &options),
         Command::Log(options) => log::run(&file, &options),
         Command::Heartbeat(options) => heartbeat::run(&file, &options),
+        Command::Alarm(command) => alarm::run(&file, &command),
         Command::Verify(options) => verify::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Sendmail(options) => sendmail::run(&file, options),

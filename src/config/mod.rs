@@ -4,6 +4,7 @@
 //! durations and sizes within their bounds, and exactly one way to trust each relay host. No setting sends anything in
 //! clear. On failure the daemon does not start (EX_CONFIG, 78). An attacker controls nothing here.
 
+mod alarm;
 mod doors;
 mod fingerprint;
 mod load;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use alarm::{Alarm, Endpoint, Ping, SecretUrl};
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
@@ -62,6 +64,8 @@ pub struct Config {
     pub log: Log,
     /// Numbers for Prometheus.
     pub metrics: Metrics,
+    /// Who is told, beside mail, how the relay is.
+    pub alarm: Alarm,
 }
 
 /// `[listen]`

@@ -36,6 +36,9 @@ pub struct RawConfig {
     /// Numbers for Prometheus.
     #[serde(default)]
     pub metrics: RawMetrics,
+    /// Who is told, beside mail, how the relay is.
+    #[serde(default)]
+    pub alarm: RawAlarm,
 }
 
 /// `[listen]`
@@ -221,6 +224,23 @@ pub struct RawMetrics {
     pub textfile: Option<String>,
     pub socket: Option<String>,
     pub listen: Option<String>,
+}
+
+/// `[alarm]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlarm {
+    pub name: Option<String>,
+    pub ping_url_file: Option<String>,
+    pub ping_every: Option<Text>,
+    pub ping_oldest: Option<Text>,
+    pub webhook_url_file: Option<String>,
+    pub syslog: Option<String>,
+    pub settle: Option<Text>,
+    pub ca_file: Option<String>,
+    pub proxy: Option<String>,
+    pub proxy_username: Option<String>,
+    pub proxy_password_file: Option<String>,
 }
 
 /// `output`

@@ -23,7 +23,7 @@ use tokio::task::spawn_blocking;
 pub use facts::{Facts, Reason, Totals};
 
 use crate::config::Config;
-use crate::envelope::{Envelope, hex};
+use crate::envelope::{Envelope, QueueId, hex};
 use crate::mail::{Greeting, Mail};
 use crate::maillog;
 use crate::pipeline::Pipeline;
@@ -82,6 +82,7 @@ pub struct Heart {
     spool: Arc<Spool>,
     watch: Box<dyn Watch>,
     last: Arc<Last>,
+    opened: Instant,
     beat: Mutex<Beat>,
 }
 
@@ -121,7 +122,7 @@ impl Heart {
         let mut beat = Beat { record, before, written: Instant::now(), made, tried };
         // From here on a death without farewell may lose counts, and must be told from one that loses none.
         beat.write(&Totals::new(), false);
-        Self { pipeline, spool, watch, last, beat: Mutex::new(beat) }
+        Self { pipeline, spool, watch, last, opened: Instant::now(), beat: Mutex::new(beat) }
     }
 
     /// Makes what is due until `shutdown`.
@@ -149,6 +150,33 @@ impl Heart {
         self.make(&mut self.beat(), settings, all)
     }
 
+    /// What is wrong with the last heartbeat of some recipient, if anything: no relay host has taken it within `grace` after
+    /// it was made, or none was made within `grace` after it was due. With heartbeats off nothing ever is. One that is held,
+    /// failed or removed was not taken; the next one that is makes it good, and so does `sealrelay heartbeat`.
+    pub fn trouble(&self, grace: Duration) -> Option<String> {
+        let settings = self.watch.settings();
+        let every = settings.every?;
+        let (beat, now, epoch) = (self.beat(), SystemTime::now(), self.spool.numbers().epoch());
+        settings.recipients.iter().find_map(|recipient| {
+            let told = beat.record.kept.told.get(recipient).filter(|told| told.epoch == epoch);
+            let Some(told) = told else {
+                let what = format!("no heartbeat could be made for {recipient}");
+                return (self.opened.elapsed() > grace).then_some(what);
+            };
+            // Made in the future: the clock was set back, and another one is on its way.
+            let age = now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(told.at)).unwrap_or_default();
+            let is_taken =
+                || told.entry.as_ref().is_none_or(|(number, id)| self.spool.was_taken(id, recipient, *number));
+            match age {
+                _ if age > every + grace => Some(format!("the heartbeat for {recipient} is overdue")),
+                _ if age > grace && !is_taken() => {
+                    Some(format!("no relay host has taken the last heartbeat for {recipient}"))
+                }
+                _ => None,
+            }
+        })
+    }
+
     fn tick(&self) {
         let mut beat = self.beat();
         let settings = self.watch.settings();
@@ -171,8 +199,9 @@ impl Heart {
             let facts = self.facts(beat, &recipient, reason, &moment);
             let mail = self.mail(&facts, &recipient, moment.now);
             match self.pipeline.beat(&recipient, &mail, serde_json::json!(facts)) {
-                Ok(number) => {
-                    beat.remember(&recipient, self.spool.numbers().epoch(), &moment);
+                Ok((number, id)) => {
+                    let entry = id.map(|id| (number, id));
+                    beat.remember(&recipient, self.spool.numbers().epoch(), &moment, entry);
                     self.last.made(&recipient, seconds(moment.now));
                     made.insert(recipient, Some(number));
                 }
@@ -302,7 +331,7 @@ impl Beat {
         settings.recipients.iter().filter_map(due).collect()
     }
 
-    fn remember(&mut self, recipient: &str, epoch: &str, moment: &Moment) {
+    fn remember(&mut self, recipient: &str, epoch: &str, moment: &Moment, entry: Option<(u64, QueueId)>) {
         let told = Told {
             at: seconds(moment.now),
             every: moment.settings.every.map(|every| every.as_secs()),
@@ -310,6 +339,7 @@ impl Beat {
             configuration: moment.settings.digest.clone(),
             totals: moment.totals.clone(),
             complete: true,
+            entry,
         };
         self.record.kept.told.insert(recipient.to_owned(), told);
         self.made.insert(recipient.to_owned(), Instant::now());

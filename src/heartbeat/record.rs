@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::facts::Totals;
+use crate::envelope::QueueId;
 use crate::spool::replace;
 
 /// The file and what it says.
@@ -44,6 +45,9 @@ pub struct Told {
     pub totals: Totals,
     /// Whether nothing counted since then can have been lost.
     pub complete: bool,
+    /// The number and the name it got in the spool.
+    #[serde(default)]
+    pub entry: Option<(u64, QueueId)>,
 }
 
 impl Record {
@@ -105,6 +109,7 @@ mod tests {
             configuration: "c".into(),
             totals: totals(5),
             complete: true,
+            entry: None,
         };
         record.kept.told.insert("a@b".into(), told);
         record.kept.totals = plus(&totals(5), &totals(2));

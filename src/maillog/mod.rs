@@ -165,6 +165,34 @@ pub fn relay_unavailable(relay: &str, why: &str, advice: &str) {
     error!(relay, "relay={relay}, not usable: {}; {advice}", cut(why));
 }
 
+/// The state that is told beside mail is another one.
+pub fn state_changed(state: &str, before: &str, sight: &str) {
+    match state {
+        "ok" => info!("state={state}, before={before}, {sight}"),
+        _ => warn!("state={state}, before={before}, {sight}"),
+    }
+}
+
+/// A way to tell somebody beside mail does not work.
+pub fn alarm_unusable(channel: &str, to: &str, why: &str) {
+    warn!("{channel} {to}, not usable: {}", cut(why));
+}
+
+/// It works again.
+pub fn alarm_usable(channel: &str, to: &str) {
+    info!("{channel} {to}, usable again");
+}
+
+/// The dead-man switch is not fed, on purpose.
+pub fn ping_withheld(to: &str, why: &str) {
+    warn!("ping {to}, not called for now: {why}");
+}
+
+/// It is fed again.
+pub fn ping_resumed(to: &str) {
+    info!("ping {to}, called again");
+}
+
 /// The relay host can be used again.
 pub fn relay_usable(relay: &str) {
     info!(relay, "relay={relay}, usable again");

@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Write};
 
 pub use publish::{Make, bind, publish};
 
-use crate::status::{CertificateStatus, RelayStatus, State, Status};
+use crate::status::{AlarmStatus, CertificateStatus, RelayStatus, State, Status};
 
 /// `status` as Prometheus reads it.
 pub fn text(status: &Status) -> String {
@@ -21,6 +21,7 @@ pub fn text(status: &Status) -> String {
     counters(&mut page, status);
     spool(&mut page, status);
     relays(&mut page, &status.relays);
+    alarm(&mut page, &status.alarm);
     certificates(&mut page, &status.certificates);
     page.text
 }
@@ -107,6 +108,8 @@ fn spool(page: &mut Page, status: &Status) {
     let values = labels.iter().zip(queues).map(|(labels, (_, count))| (&labels[..], count as u64));
     page.gauge("spool_messages", "Messages in the spool", values);
     let oldest = totals.oldest.map(|oldest| (NONE, oldest));
+    page.gauge("spool_used_bytes", "What waits takes this much", [(NONE, totals.usage.used)]);
+    page.gauge("spool_quota_bytes", "It may take this much", [(NONE, totals.usage.quota)]);
     page.gauge("spool_oldest_timestamp_seconds", "Arrival of the oldest message that waits", oldest);
 }
 
@@ -125,6 +128,21 @@ fn relays(page: &mut Page, relays: &[RelayStatus]) {
     each("relay_certificate_expiry_timestamp_seconds", "When its certificate expires", &|relay| {
         relay.certificate.as_ref()?.expires
     });
+}
+
+fn alarm(page: &mut Page, channels: &[AlarmStatus]) {
+    let labels: Vec<_> = channels.iter().map(|one| [("channel", one.channel.as_str())]).collect();
+    let mut each = |name: &str, help: &str, of: &dyn Fn(&AlarmStatus) -> Option<u64>| {
+        let values = labels.iter().zip(channels).filter_map(|(labels, one)| Some((&labels[..], of(one)?)));
+        page.gauge(name, help, values);
+    };
+    each("alarm_up", "1 unless the last use of the channel did not succeed", &|one| {
+        Some(u64::from(one.trouble.is_none()))
+    });
+    each("alarm_withheld", "1 while the ping is not sent because mail is late", &|one| {
+        (one.channel == "ping").then(|| u64::from(one.withheld.is_some()))
+    });
+    each("alarm_last_success_timestamp_seconds", "When the channel last took something", &|one| one.last_success);
 }
 
 fn certificates(page: &mut Page, certificates: &[CertificateStatus]) {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Spool;
 use super::durable::Directory;
 use super::start::{ids_in_order, read_header};
+use crate::envelope::QueueId;
 use crate::ranges::Ranges;
 
 /// One recipient's numbers.
@@ -50,6 +51,12 @@ impl Spool {
             }
         }
         accounts
+    }
+
+    /// Whether a relay host has taken the entry `id`, which carries `number`: it is nowhere any more, and no operator
+    /// removed it. A few looks at the disk, however long the queue is.
+    pub fn was_taken(&self, id: &QueueId, recipient: &str, number: u64) -> bool {
+        self.place_of(id).is_none() && !self.numbers.of(recipient).removed.contains(number)
     }
 
     fn account(&self, recipient: &str) -> Account {
@@ -105,10 +112,15 @@ mod tests {
         let (held, _) = store();
         std::fs::rename(root.join("queue").join(held.as_str()), root.join("held").join(held.as_str())).expect("held");
         drop(spool.numbers().take("a@b"));
-        store();
+        let (waiting, _) = store();
         let under_way = spool.numbers().take("a@b");
         let accounts = spool.accounts(["a@b", "c@d"].into_iter());
         assert_eq!(accounts["c@d"], Account::default());
+        // One that was never an entry has no name; of the others only the first is gone for good.
+        let ids = [(&sent, 1), (&failed, 2), (&held, 3), (&waiting, 5)];
+        assert_eq!(ids.map(|(id, number)| spool.was_taken(id, "a@b", number)), [true, false, false, false]);
+        spool.numbers().record_removed([(epoch.as_str(), "a@b", 1)].into_iter()).expect("recorded");
+        assert!(!spool.was_taken(&sent, "a@b", 1), "as if an operator had removed it");
         let account = &accounts["a@b"];
         assert_eq!((account.highest, account.waiting.to_string()), (6, "3, 5-6".to_owned()));
         let never: Vec<_> = account.never.iter().map(|(why, numbers)| (*why, numbers.to_string())).collect();

@@ -1,7 +1,7 @@
 //! `tests/bad_configs/NN-what-is-wrong/`: a configuration that must be refused, and the two lines it must be refused with.
 //!
 //! Beside `sealrelay.toml` and `expected` a folder may hold `modes` (lines of `MODE FILE`) and `code` (another exit code
-//! than 78). In `keys/` lie certificates made just now, one for each fault, in `certs/` the files of certs/test; `{admin}`
+//! than 78); any other file is copied beside the configuration. In `keys/` lie certificates made just now, one for each fault, in `certs/` the files of certs/test; `{admin}`
 //! and the like are the fingerprints. (keys/test will not do: its certificates are refused for being published.)
 
 use std::fs;
@@ -75,6 +75,12 @@ fn refused(root: &Path, folder: &Path, keys: &[(&str, Cert)]) -> (i32, String) {
     }
     private(&file("keys/admin-secret.asc"), &armored_secret(&keys[0].1));
     private(&file("sasl_password"), b"secret\n");
+    // What else lies beside the configuration: files with addresses.
+    for more in fs::read_dir(folder).expect("a folder").flatten() {
+        if !["sealrelay.toml", "expected", "modes", "code"].map(Into::into).contains(&more.file_name()) {
+            private(&work.path().join(more.file_name()), &fs::read(more.path()).expect("read"));
+        }
+    }
     let own = keys.iter().map(|(name, certificate)| (format!("{{{name}}}"), fingerprint(certificate)));
     let subkeys = keys.iter().filter_map(|(name, certificate)| {
         let subkey = certificate.keys().subkeys().last()?;

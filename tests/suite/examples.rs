@@ -36,6 +36,9 @@ fn checked(text: &str) -> (bool, String) {
     for name in ["sasl_password", "proxy_password", "access_token", "client_secret", "refresh_token"] {
         private(name, b"secret\n");
     }
+    for name in ["ping_url", "webhook_url"] {
+        private(name, b"https://alarm.example.org/token\n");
+    }
     let text = text.replace("<40 hex digits of keys/admin.asc>", &certificate.fingerprint().to_hex());
     let configuration = private("sealrelay.toml", text.as_bytes());
     let output = program().arg("--config").arg(configuration).args(["config", "check"]).output().expect("runs");

@@ -1,5 +1,6 @@
 //! The tests through the public face: the binary, its sockets, its files. `support` has what they share.
 
+mod alarm;
 mod auth;
 mod bad_configs;
 mod captures;

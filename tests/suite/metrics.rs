@@ -11,7 +11,8 @@ use crate::support::daemon::Setup;
 use crate::support::relay_host::RelayHost;
 use crate::support::{eventually, have};
 
-fn scraped(mut stream: impl Read + Write) -> String {
+/// The page at `stream`.
+pub fn scraped(mut stream: impl Read + Write) -> String {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("asked");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
@@ -49,8 +50,11 @@ fn the_same_true_numbers_are_in_the_file_at_the_socket_and_at_the_address() {
         assert_eq!(value(page, "sealrelay_state"), 0.0);
         assert!(!page.contains("sealrelay_spool_oldest"), "nothing waits");
     }
-    let file = eventually("the file", || fs::read_to_string(setup.path("sealrelay.prom")).ok());
-    assert!(file.contains("sealrelay_messages_accepted_total"));
+    // It is written every 15 s.
+    eventually("the same page in the file", || {
+        fs::read_to_string(setup.path("sealrelay.prom")).ok().filter(|file| *file == pages[0])
+    });
+    assert_eq!(pages[0], pages[1]);
     if have("promtool") {
         let mut check = Command::new("promtool");
         let mut check =
@@ -96,6 +100,14 @@ fn the_alert_rules_hold_in_promtool_and_name_only_metrics_that_exist() {
         }
     }
     assert!(names > 20, "only {names} metrics were looked at");
+    let dashboard = fs::read_to_string(folder.join("dashboard.json")).expect("a dashboard");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(!panels.is_empty());
+    for panel in panels {
+        let asks = panel["targets"].as_array().is_some_and(|targets| targets.iter().all(|t| t["expr"].is_string()));
+        assert!(asks && panel["title"].is_string(), "{panel}");
+    }
     if have("promtool") {
         for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
             let output = Command::new("promtool").args(arguments).current_dir(&folder).output().expect("ran");

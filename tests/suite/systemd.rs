@@ -4,24 +4,25 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::client::send_alert;
+use crate::support::client::{alert, send_alert, try_send};
 use crate::support::daemon::Setup;
-use crate::support::have;
+use crate::support::disk::SmallDisk;
 use crate::support::relay_host::RelayHost;
+use crate::support::{eventually, have, met};
 
 /// systemd's end.
-struct Manager {
+pub struct Manager {
     socket: UnixDatagram,
 }
 
 impl Manager {
-    fn bind(setup: &Setup) -> Self {
+    pub fn bind(setup: &Setup) -> Self {
         let socket = UnixDatagram::bind(setup.path("notify")).expect("bound");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit");
         Self { socket }
     }
 
-    fn environment(setup: &Setup, command: &mut Command) {
+    pub fn environment(setup: &Setup, command: &mut Command) {
         command.env("NOTIFY_SOCKET", setup.path("notify")).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
     }
 
@@ -32,7 +33,7 @@ impl Manager {
     }
 
     /// Whether such a message comes within this time.
-    fn hears(&self, what: &str, within: Duration) -> Option<String> {
+    pub fn hears(&self, what: &str, within: Duration) -> Option<String> {
         let until = Instant::now() + within;
         while Instant::now() < until {
             if let Some(message) = self.next().filter(|message| message.contains(what)) {
@@ -59,8 +60,47 @@ fn systemd_hears_of_start_reload_and_end_and_the_watchdog_is_fed_with_a_line() {
     assert_eq!(daemon.reload().1, 0);
     assert!(manager.hears("RELOADING=1\nMONOTONIC_USEC=", SOON).is_some());
     assert!(manager.hears("READY=1", SOON).is_some());
+    // One that is not taken is over, too: systemd must not wait for its end.
+    let good = std::fs::read_to_string(setup.path("sealrelay.toml")).expect("a configuration");
+    setup.write("sealrelay.toml", good.replace("\"ca.pem\"", "\"gone.pem\"").as_bytes());
+    assert_eq!(daemon.reload().1, 78);
+    assert!(manager.hears("RELOADING=1\nMONOTONIC_USEC=", SOON).is_some());
+    assert!(manager.hears("READY=1", SOON).is_some());
     assert_eq!(daemon.terminate(), 0);
     assert!(manager.hears("STOPPING=1", SOON).is_some());
+}
+
+#[test]
+fn a_full_disk_never_causes_a_restart() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let disk = SmallDisk::mount(setup.path("disk"), "4m");
+    if !met(disk.is_some(), "to mount a small disk, as root") {
+        return;
+    }
+    let manager = Manager::bind(&setup);
+    let text = std::fs::read_to_string(setup.configure()).expect("read");
+    // Spool and state on the same disk, and no reserve: it is full to the last block.
+    let text = text.replace("\"state\"", "\"disk/state\"").replace("\"spool\"", "\"disk/spool\"\nreserve = \"0\"");
+    let setup = setup.with_configuration(&text);
+    let daemon = setup.start_with(|command| Manager::environment(&setup, command));
+    let pid = daemon.status()["pid"].clone();
+    let mut filler = std::fs::File::create(setup.path("disk/filler")).expect("made");
+    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    let taken = |text: &str| try_send(&daemon.address, &alert(text)).is_some_and(|reply| reply.starts_with("250"));
+    assert!(!taken("no room"));
+    // systemd asks for a sign of life every two seconds: it gets several, each with the truth.
+    for _ in 0..4 {
+        let fed = manager.hears("the spool's disk says: ", SOON).expect("a sign of life");
+        assert!(fed.contains("WATCHDOG=1\nSTATUS="), "{fed}");
+    }
+    // What is open is on the disk still.
+    drop(filler);
+    std::fs::remove_file(setup.path("disk/filler")).expect("removed");
+    eventually("room again", || taken("room again").then_some(()));
+    relay_host.taken(1);
+    assert_eq!(daemon.status()["pid"], pid);
+    assert_eq!(daemon.terminate(), 0);
 }
 
 #[test]
@@ -69,7 +109,7 @@ fn a_disk_that_says_full_feeds_the_watchdog_and_one_that_says_nothing_does_not()
         return;
     }
     let (relay_host, authority, _) = RelayHost::honest();
-    for (fault, is_fed) in [("error=ENOSPC", true), ("delay_enter=12s", false)] {
+    for (fault, is_fed) in [("error=ENOSPC", true), ("error=EIO", true), ("delay_enter=12s", false)] {
         let setup = Setup::new(relay_host.port, &authority.pem);
         let manager = Manager::bind(&setup);
         // Only the small file that asks the disk is hit.

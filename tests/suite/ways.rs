@@ -14,6 +14,7 @@ use crate::support::daemon::{Setup, program, with_hosts};
 use crate::support::pki::Authority;
 use crate::support::relay_host::{RelayHost, Script};
 use crate::support::token_server::TokenServer;
+use crate::support::web_server::WebServer;
 use crate::support::{eventually, have, root};
 
 /// A name that no name service knows; the proxy's /etc/hosts does.
@@ -366,4 +367,29 @@ fn a_certificate_that_is_not_trusted_is_no_reason_for_a_second_hello() {
     eventually("trouble to show", || daemon.status()["relays"][0]["trouble"].as_str().map(str::to_owned));
     assert_eq!(relay_host.heard().connections, 1);
     assert!(!setup.log().contains("post-quantum"));
+}
+
+#[test]
+fn ping_and_webhook_go_through_the_relay_hosts_proxy_which_looks_up_their_name() {
+    let (relay_host, authority, setup) = hidden();
+    let Some(proxy) = Proxy::start(&setup, None) else { return };
+    let server = WebServer::saying(&authority.issue(HIDDEN), 200);
+    for name in ["ping", "webhook"] {
+        setup.write(name, format!("https://{HIDDEN}:{}/{name}\n", server.port).as_bytes());
+    }
+    let setup = setup
+        .relay(&format!("proxy = \"socks5://127.0.0.1:{}\"", proxy.port))
+        .logging("[alarm]\nca_file = \"ca.pem\"\nping_url_file = \"ping\"\nwebhook_url_file = \"webhook\"\n");
+    let daemon = setup.start();
+    let output = setup.run(&["alarm", "test"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(server.asked_for(2).len(), 2);
+    assert!(proxy.said().contains(&format!("connected to {HIDDEN}:{}", server.port)));
+    // Told to go directly, this machine does not find them.
+    let text = fs::read_to_string(setup.path("sealrelay.toml")).expect("a configuration");
+    setup.write("sealrelay.toml", text.replace("[alarm]\n", "[alarm]\nproxy = \"\"\n").as_bytes());
+    assert_eq!(daemon.reload().1, 0);
+    let output = setup.run(&["alarm", "test"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert_eq!((server.asked().len(), relay_host.heard().connections), (2, 0));
 }

@@ -122,6 +122,7 @@ fn not_running(file: &Path, doors: &Doors, error: &std::io::Error) -> Status {
         spool,
         spool_unknown,
         relays: Vec::new(),
+        alarm: Vec::new(),
         log_lines_dropped: 0,
         signer: String::new(),
         certificates: Vec::new(),

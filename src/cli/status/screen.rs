@@ -4,7 +4,9 @@
 
 use super::super::page::{Medium, Page, Paint};
 use super::super::{ago, days, span, time};
-use crate::status::{Certificate, EXPIRES_SOON, End, RecipientStatus, RelayStatus, State, Status, seconds_now};
+use crate::status::{
+    AlarmStatus, Certificate, EXPIRES_SOON, End, RecipientStatus, RelayStatus, State, Status, seconds_now,
+};
 
 /// The lines of it.
 pub fn lines(status: &Status, medium: Medium) -> Vec<String> {
@@ -15,6 +17,7 @@ pub fn lines(status: &Status, medium: Medium) -> Vec<String> {
     spool(&mut page, status);
     status.relays.iter().for_each(|relay| relay_host(&mut page, relay));
     status.recipients.iter().for_each(|one| recipient(&mut page, one));
+    status.alarm.iter().for_each(|one| alarm(&mut page, one));
     if status.running {
         page.gap();
         page.put("signed by      ", &status.signer, Paint::Plain);
@@ -131,6 +134,18 @@ fn presented(page: &mut Page, certificate: &Certificate) {
         Some(before) => page.put("  before it    ", before, Paint::Plain),
         None => {}
     }
+}
+
+/// A way to tell somebody beside mail.
+fn alarm(page: &mut Page, alarm: &AlarmStatus) {
+    page.gap();
+    let (how, paint) = match (&alarm.trouble, &alarm.withheld) {
+        (Some(trouble), _) => (trouble.clone(), Paint::Bad),
+        (None, Some(why)) => (format!("not called for now: {why}"), Paint::Doubt),
+        (None, None) => ("well".to_owned(), Paint::Good),
+    };
+    page.put(&format!("{:15}", alarm.channel), &format!("{}: {how}", alarm.to), paint);
+    page.put("  last taken   ", &alarm.last_success.map_or_else(|| "not yet".to_owned(), when), Paint::Plain);
 }
 
 fn recipient(page: &mut Page, recipient: &RecipientStatus) {

@@ -1,5 +1,6 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
+mod alarm;
 mod heartbeat;
 mod login;
 mod recipient;
@@ -41,12 +42,13 @@ impl<'a> Validator<'a> {
             listen: self.listen(raw.listen, &control)?,
             sender: self.sender(raw.sender, &relays)?,
             recipients: self.recipients(raw.recipient)?,
-            relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
             quota: self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1)?,
             reserve: self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0)?,
             heartbeat: self.heartbeat(raw.heartbeat)?,
+            alarm: self.alarm(raw.alarm, &relays)?,
+            relays,
             state,
             control,
             log: log(&raw.log),

@@ -9,6 +9,14 @@ use crate::config::url::{is_host, socks5};
 use crate::config::{ConfigError, Given, Origin, Proxy, Relay, SecretFile, TlsMode, TlsPin, Trust};
 use crate::tls::{ClientIdentity, IdentityError};
 
+/// The keys that name a proxy, as the file has them.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub url: Option<String>,
+    pub username: Option<String>,
+    pub password_file: Option<String>,
+}
+
 /// More than these are a mistake, not a plan.
 const RELAYS: usize = 16;
 
@@ -63,7 +71,12 @@ impl Validator<'_> {
             let what = format!("{host:?} is no host name");
             return Err(self.wrong("relay.host", what, "Write the name or address alone; the port has its own key."));
         }
-        let proxy = self.proxy(&host, raw.proxy.take(), raw.proxy_username.take(), raw.proxy_password_file.take())?;
+        let way = Way {
+            url: raw.proxy.take(),
+            username: raw.proxy_username.take(),
+            password_file: raw.proxy_password_file.take(),
+        };
+        let proxy = self.proxy("relay", &host, way)?;
         let identity = self.identity(raw.client_certificate.take(), raw.client_key.take())?;
         let login = self.login(&mut raw, proxy.as_ref(), state)?;
         let tls = match raw.tls {
@@ -103,40 +116,37 @@ impl Validator<'_> {
         Err(self.wrong("relay.ehlo", format!("{ehlo:?} is no host name"), "Write a name, or remove the key."))
     }
 
-    fn proxy(
-        &self,
-        host: &str,
-        url: Option<String>,
-        username: Option<String>,
-        password_file: Option<String>,
-    ) -> Result<Option<Proxy>, ConfigError> {
-        let Some(url) = url else {
-            if username.is_some() || password_file.is_some() {
-                return Err(self.wrong("relay.proxy", "missing, though there is a login for it", "Name the proxy."));
+    /// The way to `host` that `section` asks for; `None` for the direct one.
+    pub(super) fn proxy(&self, section: &str, host: &str, way: Way) -> Result<Option<Proxy>, ConfigError> {
+        let key = format!("{section}.proxy");
+        let Some(url) = way.url else {
+            if way.username.is_some() || way.password_file.is_some() {
+                return Err(self.wrong(key, "missing, though there is a login for it", "Name the proxy."));
             }
             let onion = host.trim_end_matches('.').to_ascii_lowercase().ends_with(".onion");
             return match onion {
                 true => {
                     let hint = "Set it to Tor's address: socks5://127.0.0.1:9050.";
-                    Err(self.wrong("relay.proxy", format!("missing, and only Tor knows the name {host}"), hint))
+                    Err(self.wrong(key, format!("missing, and only Tor knows the name {host}"), hint))
                 }
                 false => Ok(None),
             };
         };
         let (proxy_host, port) = socks5(&url).map_err(|error| {
-            self.wrong("relay.proxy", error.to_string(), "Write it as socks5://127.0.0.1:9050; its login has own keys.")
+            self.wrong(key, error.to_string(), "Write it as socks5://127.0.0.1:9050; its login has own keys.")
         })?;
-        let login = match (username, password_file) {
+        let key = format!("{section}.proxy_username");
+        let login = match (way.username, way.password_file) {
             (None, None) => None,
             (Some(username), Some(file)) => Some((username, self.secret_file("proxy password", &file).read()?)),
             _ => {
                 let hint = "Set proxy_username and proxy_password_file, or neither.";
-                return Err(self.wrong("relay.proxy_username", "one half of a login", hint));
+                return Err(self.wrong(key, "one half of a login", hint));
             }
         };
         // RFC 1929 2: each has one octet for its length.
         if login.as_ref().is_some_and(|(name, secret)| name.is_empty() || name.len().max(secret.reveal().len()) > 255) {
-            return Err(self.wrong("relay.proxy_username", "SOCKS5 takes 1 to 255 octets of each", "Choose others."));
+            return Err(self.wrong(key, "SOCKS5 takes 1 to 255 octets of each", "Choose others."));
         }
         Ok(Some(Proxy { host: proxy_host, port, login }))
     }
