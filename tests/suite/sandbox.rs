@@ -1,11 +1,10 @@
 //! What the daemon takes from itself: every thread of it, for as long as it lives, and what that means for a reload.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +15,7 @@ use sealrelay::config::Config;
 use sealrelay::daemon::confine;
 
 use crate::support::client::send_alert;
-use crate::support::daemon::Setup;
+use crate::support::daemon::{Setup, unprivileged};
 use crate::support::relay_host::RelayHost;
 use crate::support::{eventually, have, met, root};
 
@@ -149,30 +148,22 @@ fn another_process_of_the_same_user_cannot_look_into_the_daemon_nor_does_it_dump
     if !have("setpriv") || !root() {
         return;
     }
-    let as_daemon = |program: &OsStr| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=1", "--regid=1", "--clear-groups"]).arg(program);
-        command
-    };
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem);
     setup.configure();
-    for file in fs::read_dir(setup.path("")).expect("listed").flatten() {
-        chown(file.path(), Some(1), Some(1)).expect("given");
-    }
-    chown(setup.path(""), Some(1), Some(1)).expect("given");
+    setup.give_away();
     let run = setup.command(&["run"]);
-    let mut command = as_daemon(run.get_program());
+    let mut command = unprivileged(run.get_program());
     command.args(run.get_args());
     let daemon = setup.start_by(command);
     send_alert(&daemon.address, "as an unprivileged user");
     relay_host.taken(1);
     let may_read = |pid: u32, file: &str| {
-        let mut command = as_daemon(OsStr::new("head"));
+        let mut command = unprivileged("head");
         command.args(["-c", "1"]).arg(format!("/proc/{pid}/{file}")).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().expect("it runs").success()
     };
-    let mut other = as_daemon(OsStr::new("sleep")).arg("600").spawn().expect("started");
+    let mut other = unprivileged("sleep").arg("600").spawn().expect("started");
     eventually("a process that can be looked into", || may_read(other.id(), "environ").then_some(()));
     assert!(!may_read(daemon.id(), "environ") && !may_read(daemon.id(), "maps"));
     other.kill().and_then(|()| other.wait()).expect("ended");

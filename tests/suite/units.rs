@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::client::send_alert;
-use crate::support::daemon::{Setup, program};
+use crate::support::daemon::{Setup, program, unprivileged};
 use crate::support::eventually;
 use crate::support::relay_host::RelayHost;
 use crate::support::{have, root};
@@ -80,6 +80,7 @@ fn the_user_and_its_folders_are_made_as_the_units_expect_them() {
         fs::create_dir_all(&place).expect("made");
         fs::copy(shipped("systemd").join(name), place.join("sealrelay.conf")).expect("copied");
     }
+    fs::create_dir(folder.path().join("etc")).expect("made");
     let (good, said) = run("systemd-sysusers", &[&at, "sealrelay.conf"]);
     assert!(good, "{said}");
     let users = fs::read_to_string(folder.path().join("etc/passwd")).expect("users");
@@ -102,15 +103,19 @@ fn the_user_and_its_folders_are_made_as_the_units_expect_them() {
 
 #[test]
 fn whatever_the_daemon_asks_of_the_kernel_the_unit_allows() {
-    if !have("systemd-analyze") || !have("strace") {
+    if !have("systemd-analyze") || !have("strace") || !have("setpriv") || !root() {
         return;
     }
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem).listen("allow_users = [\"root\", \"daemon\"]");
     let calls = setup.path("calls");
-    let trace = ["-D", "-f", "-qq", "-o", calls.to_str().expect("a name")];
+    setup.configure();
+    setup.give_away();
+    let run = setup.command(&["run"]);
+    let mut command = unprivileged("strace");
+    command.args(["-D", "-f", "-qq", "-o"]).arg(&calls).arg(run.get_program()).args(run.get_args());
     {
-        let daemon = setup.start_under("strace", &trace, |_| {});
+        let daemon = setup.start_by(command);
         send_alert(&daemon.address, "an alert");
         relay_host.taken(1);
         eventually("an empty spool", || setup.spooled("queue").is_empty().then_some(()));
