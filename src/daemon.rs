@@ -74,7 +74,7 @@ pub enum StartError {
     NeedsRestart(String),
     /// A reload names what the sandbox hides.
     #[error(
-        "{0} lies where the daemon, since its start, can read nothing, which needs a restart; nothing of the new \
+        "{0} lies where the daemon, since its start, can reach nothing, which needs a restart; nothing of the new \
          configuration is in force"
     )]
     OutOfReach(PathBuf),

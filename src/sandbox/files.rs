@@ -51,9 +51,9 @@ pub struct Needs {
 
 /// What is in force.
 pub struct Walls {
-    /// Under these it can read.
-    pub readable: Vec<PathBuf>,
-    /// The same for people.
+    /// Under these lies whatever this process can still use.
+    pub reachable: Vec<PathBuf>,
+    /// What is in force, for people.
     pub words: String,
 }
 
@@ -107,8 +107,9 @@ pub fn restrict(needs: &Needs) -> Result<Walls, &'static str> {
     let status = ruleset().and_then(|ruleset| with_rules(ruleset, needs)?.restrict_self());
     match status {
         Ok(status) if status.ruleset != RulesetStatus::NotEnforced => {
-            let readable = [&needs.readable, &needs.writable].into_iter().flatten().map(|path| real(path)).collect();
-            Ok(Walls { readable, words: words(&status.ruleset, &status.landlock) })
+            let reachable = [&needs.readable, &needs.writable, &needs.sockets].into_iter().flatten();
+            let reachable = reachable.map(|path| real(path)).collect();
+            Ok(Walls { reachable, words: words(&status.ruleset, &status.landlock) })
         }
         _ => Err("this kernel has no Landlock that allows moves between folders (Linux 5.19), or it is switched off"),
     }

@@ -44,8 +44,8 @@ pub struct Confinement {
 
 /// The walls around this process.
 pub struct Sandbox {
-    /// Under these it can read; `None` if it can anywhere.
-    readable: Option<Vec<PathBuf>>,
+    /// Under these lies what it can use; `None` for everywhere.
+    reachable: Option<Vec<PathBuf>>,
     confinement: Confinement,
 }
 
@@ -61,14 +61,14 @@ impl Sandbox {
             landlock: files.as_ref().map_or_else(|why| format!("not in force: {why}"), |walls| walls.words.clone()),
             seccomp: calls.map_or_else(|why| format!("not in force: {why}"), |()| "in force".to_owned()),
         };
-        Self { readable: files.ok().map(|walls| walls.readable), confinement }
+        Self { reachable: files.ok().map(|walls| walls.reachable), confinement }
     }
 
-    /// Whether `path` lies where this process can read nothing.
+    /// Whether `path` lies where this process can use nothing.
     pub fn hides(&self, path: &Path) -> bool {
-        let Some(readable) = &self.readable else { return false };
+        let Some(reachable) = &self.reachable else { return false };
         let real = files::real(path);
-        !readable.iter().any(|folder| real.starts_with(folder))
+        !reachable.iter().any(|folder| real.starts_with(folder))
     }
 
     /// What is in force.
