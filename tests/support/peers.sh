@@ -134,10 +134,10 @@ unpack() {
     fi
 }
 
-# Debian 12 packages still name /bin, /lib and /sbin, which have been links into /usr for long.
+# Debian 12's packages still name /bin and /sbin, which have been links into /usr for long.
 join_usr() {
     local old
-    for old in bin lib lib64 sbin; do
+    for old in bin sbin; do
         [ ! -d "$folder/root/$old" ] || [ -L "$folder/root/$old" ] || {
             cp -a "$folder/root/$old/." "$folder/root/usr/$old/" && rm -rf "${folder:?}/root/$old"
         }
@@ -169,7 +169,7 @@ export PEERS_DIR
 # Only for the unpacked programs, as LD_LIBRARY_PATH and SASL_PATH: never export them to anything else.
 PEERS_LIBRARIES=$PEERS_DIR/root/usr/lib/postfix
 PEERS_SASL_PLUGINS=$(echo "$PEERS_DIR"/root/usr/lib/*-linux-gnu*/sasl2)
-for peers_directory in "$PEERS_DIR"/root/usr/lib/*-linux-gnu* "$PEERS_DIR"/root/usr/lib/*-linux-gnu*/systemd; do
+for peers_directory in "$PEERS_DIR"/root{/usr,}/lib/*-linux-gnu*{,/systemd}; do
     [ ! -d "$peers_directory" ] || PEERS_LIBRARIES+=:$peers_directory
 done
 unset peers_directory
