@@ -8,7 +8,7 @@
  *   FAULTS_ERRNO=NUMBER  with this errno, and is not made; 0 means SIGKILL before it
  *   FAULTS_NO_SYNC=1     fsync and fdatasync do nothing and say that all is well: the planted fault
  *   FAULTS_KEEP=FOLDER   a file whose name goes is linked there under its inode's number, so that a power cut can bring
- *                        it back
+ *                        it back; a process of its own does that, because the daemon soon may not
  *
  * One lock around each call keeps the log in the order of what happened. */
 #define _GNU_SOURCE
@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,7 +31,26 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *paths[65536]; /* of open files under the folders, by descriptor */
 static long count, at, error, no_sync;
 static int log_file = -1;
+static int linker = -1; /* our end of the process that links */
 static const char *under, *keep;
+
+/* Links as it is told, FROM and TO with a zero behind each, until the program is gone. */
+static void start_linker(void) {
+    int ends[2];
+    if (!keep || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return;
+    if (fork()) {
+        syscall(SYS_close, ends[1]);
+        linker = ends[0];
+        return;
+    }
+    syscall(SYS_close, ends[0]);
+    char order[2 * PATH_MAX];
+    while (recv(ends[1], order, sizeof order, 0) > 0) {
+        syscall(SYS_linkat, AT_FDCWD, order, AT_FDCWD, order + strlen(order) + 1, 0);
+        send(ends[1], "", 1, MSG_NOSIGNAL);
+    }
+    _exit(0);
+}
 
 __attribute__((constructor)) static void begin(void) {
     const char *value;
@@ -41,6 +61,7 @@ __attribute__((constructor)) static void begin(void) {
     no_sync = getenv("FAULTS_NO_SYNC") != NULL;
     value = getenv("FAULTS_LOG");
     if (value) log_file = syscall(SYS_openat, AT_FDCWD, value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    start_linker();
 }
 
 static int is_ours(const char *path) {
@@ -80,11 +101,11 @@ static long note(const char *kind, long result, unsigned long inode, const char 
 
 /* The name at `path` goes: what it names may come back. */
 static void keep_file(const char *path) {
-    char name[PATH_MAX];
+    char order[2 * PATH_MAX], done;
     unsigned long inode = inode_of(path);
-    if (!keep || !inode) return;
-    snprintf(name, sizeof name, "%s/%lu", keep, inode);
-    syscall(SYS_linkat, AT_FDCWD, path, AT_FDCWD, name, 0);
+    if (linker < 0 || !inode) return;
+    int length = snprintf(order, sizeof order, "%s%c%s/%lu", path, 0, keep, inode);
+    if (send(linker, order, length + 1, MSG_NOSIGNAL) > 0) recv(linker, &done, 1, 0);
 }
 
 static int open_at(int folder, const char *path, int flags, mode_t mode) {

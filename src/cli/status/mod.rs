@@ -17,6 +17,7 @@ use super::{EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, say, s
 use crate::activity::Activity;
 use crate::config::{Config, Doors};
 use crate::control::{self, Request};
+use crate::sandbox::Confinement;
 use crate::spool::{Spool, Totals};
 use crate::status::{Counts, State, Status, spool_warnings};
 
@@ -124,6 +125,7 @@ fn not_running(file: &Path, doors: &Doors, error: &std::io::Error) -> Status {
         relays: Vec::new(),
         alarm: Vec::new(),
         log_lines_dropped: 0,
+        sandbox: Confinement::default(),
         signer: String::new(),
         certificates: Vec::new(),
         recipients: Vec::new(),

@@ -21,6 +21,8 @@ pub fn lines(status: &Status, medium: Medium) -> Vec<String> {
     if status.running {
         page.gap();
         page.put("signed by      ", &status.signer, Paint::Plain);
+        let confined = format!("Landlock {}; seccomp {}", status.sandbox.landlock, status.sandbox.seccomp);
+        page.put("confined       ", &confined, Paint::Plain);
     }
     page.into_lines()
 }
