@@ -1,7 +1,8 @@
 //! The configuration that comes out, section by section, and how it is written.
 //!
 //! Guarantees: what is written parses as TOML to exactly what was `set`. Values are quoted by the toml crate, comments are
-//! one line of printable ASCII each. A value with a control character, or one that is far too long, becomes a comment.
+//! one line of printable ASCII each. In place of a value with a control character, or one that is far too long, stands
+//! what `config check` refuses: a pin or a CA file that is lost must not become trust in the system's roots.
 
 use std::fmt;
 
@@ -16,10 +17,16 @@ pub const UNKNOWN_FINGERPRINT: &str = "<40 hex digits of the certificate>";
 pub const UNKNOWN_RECIPIENT: &str = "<who gets the alerts>";
 /// The same for where they go.
 pub const UNKNOWN_HOST: &str = "<the relay host>";
+/// The same for who logs in.
+pub const UNKNOWN_LOGIN: &str = "<the login>";
 /// The same for whom they come from.
 pub const UNKNOWN_SENDER: &str = "<the address alerts come from>";
 /// The same for a pin that cannot be taken over.
 pub const UNKNOWN_PIN: &str = "<sha256: as `sealrelay check` prints it>";
+
+/// In place of a value that cannot be written.
+const UNFIT: &str = "<not taken over>";
+const UNFIT_WHY: &str = "cannot be taken over: it holds a control character, or is too long.";
 
 /// Where the password goes unless another file is named.
 pub const PASSWORD_FILE: &str = "sasl_password";
@@ -44,9 +51,9 @@ pub struct Draft {
     /// `[spool]`
     pub spool: Table,
     /// What has no place in any section: what it was, and what becomes of it.
-    pub besides: Vec<String>,
+    besides: Vec<String>,
     /// What is left to do before the first start.
-    pub steps: Vec<String>,
+    steps: Vec<String>,
     /// The password of the first relay host, if the other program had it in a readable form.
     pub password: Option<Secret>,
 }
@@ -86,6 +93,13 @@ impl Table {
         self
     }
 
+    /// A comment above all keys.
+    pub fn lead(&mut self, text: impl Into<String>) -> &mut Self {
+        let first = self.0.iter().position(|line| !matches!(line, Line::Note(_))).unwrap_or(self.0.len());
+        self.0.insert(first, Line::Note(text.into()));
+        self
+    }
+
     /// A key that is commented out.
     pub fn off(&mut self, key: &'static str, value: impl Into<Value>) -> &mut Self {
         self.0.push(Line::Off(key, value.into()));
@@ -122,11 +136,17 @@ impl Table {
 impl Line {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Note(text) => comment(text, f),
-            Self::Set(key, value) | Self::Off(key, value) => match written(value) {
-                None => comment(&format!("{key} cannot be taken over: it holds a control character, or is too long."), f),
-                Some(value) if matches!(self, Self::Set(..)) => writeln!(f, "{key} = {value}"),
+            Self::Note(text) => comment(text, "", f),
+            Self::Off(key, value) => match written(value) {
                 Some(value) => writeln!(f, "# {key} = {value}"),
+                None => comment(&format!("{key} {UNFIT_WHY}"), "", f),
+            },
+            Self::Set(key, value) => match written(value) {
+                Some(value) => writeln!(f, "{key} = {value}"),
+                None => {
+                    comment(&format!("{key} {UNFIT_WHY}"), "", f)?;
+                    writeln!(f, "{key} = {}", inline(&Value::from(UNFIT)))
+                }
             },
         }
     }
@@ -156,14 +176,14 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// In lines of a bearable width.
-fn comment(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// In lines of a bearable width; those behind the first are indented by `indent`.
+fn comment(text: &str, indent: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let text = printable(&text.as_bytes()[..text.len().min(LIMIT)]).replace("\\x5c", "\\");
     let mut line = String::from("#");
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         if line.len() + word.len() >= WIDTH && line != "#" {
             writeln!(f, "{line}")?;
-            line = String::from("#");
+            line = format!("#{indent}");
         }
         line.push(' ');
         line.push_str(word);
@@ -177,6 +197,14 @@ impl Draft {
         Self { origin: origin.into(), ..Self::default() }
     }
 
+    /// Something to do before the first start; the same thing once.
+    pub fn step(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.steps.contains(&text) {
+            self.steps.push(text);
+        }
+    }
+
     /// Something of the other program that has no place here.
     pub fn besides(&mut self, text: impl Into<String>) {
         self.besides.push(text.into());
@@ -185,8 +213,12 @@ impl Draft {
     /// A recipient whose certificate is not known yet.
     pub fn recipient(&mut self, address: &str) -> &mut Table {
         let mut table = Table::default();
-        let name = if address.contains(['<', '/']) || address.starts_with('.') { "admin" } else { address };
-        table.set("address", address).set("certificate", format!("keys/{name}.asc")).set("fingerprint", UNKNOWN_FINGERPRINT);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "@._+-".contains(c);
+        let name = if address.starts_with('.') || !address.chars().all(is_plain) { "admin" } else { address };
+        table
+            .set("address", address)
+            .set("certificate", format!("keys/{name}.asc"))
+            .set("fingerprint", UNKNOWN_FINGERPRINT);
         self.recipients.push(table);
         self.recipients.last_mut().expect("one was pushed")
     }
@@ -196,17 +228,27 @@ impl Draft {
         if self.recipients.is_empty() {
             self.recipient(UNKNOWN_RECIPIENT);
         }
-        let keys = [
-            ("address", wishes.recipient),
-            ("certificate", wishes.certificate),
-            ("fingerprint", wishes.fingerprint),
-        ];
+        let keys =
+            [("address", wishes.recipient), ("certificate", wishes.certificate), ("fingerprint", wishes.fingerprint)];
         for (key, value) in keys {
-            value.into_iter().for_each(|value| drop(self.recipients[0].set(key, value)));
+            value.into_iter().for_each(|value| {
+                self.recipients[0].set(key, value);
+            });
         }
         if let Some(relay) = self.relays.first_mut().filter(|relay| relay.has("password_file")) {
-            wishes.password_file.into_iter().for_each(|file| drop(relay.set("password_file", file)));
+            match (wishes.password_file, &self.password) {
+                (Some(file), _) => { relay.set("password_file", file); },
+                (None, Some(_)) => self.steps.insert(
+                    0,
+                    format!(
+                        "The password was found and is not copied here. The same command with --password-file FILE writes \
+                         it into a file of mode 0400; or write it alone into {PASSWORD_FILE}."
+                    ),
+                ),
+                (None, None) => {}
+            }
         }
+        self.step("sealrelay config check, then sealrelay check --login.".to_owned());
     }
 
     /// What only the operator can fill in, in the order it stands.
@@ -214,18 +256,21 @@ impl Draft {
         let tables = [&self.sender].into_iter().chain(&self.recipients).chain(&self.relays);
         let values = tables.flat_map(|table| &table.0).filter_map(|line| match line {
             Line::Set(_, Value::String(text)) => Some(text.as_str()),
-            Line::Set(_, Value::Array(parts)) => parts.iter().find_map(|part| part.as_str().filter(|t| t.starts_with('<'))),
+            Line::Set(_, Value::Array(parts)) => {
+                parts.iter().find_map(|part| part.as_str().filter(|t| t.starts_with('<')))
+            }
             _ => None,
         });
         values.filter(|text| text.starts_with('<') && text.ends_with('>')).collect()
     }
 
-    /// The number of the heads: what it must parse to.
+    /// What it must parse to.
     #[cfg(any(test, fuzzing))]
     pub fn as_table(&self) -> toml::Table {
         let table = |table: &Table| -> toml::Table {
             let set = table.0.iter().filter_map(|line| match line {
                 Line::Set(key, value) if written(value).is_some() => Some(((*key).to_owned(), value.clone())),
+                Line::Set(key, _) => Some(((*key).to_owned(), UNFIT.into())),
                 _ => None,
             });
             set.collect()
@@ -237,7 +282,8 @@ impl Draft {
             }
         }
         for (key, many) in [("recipient", &self.recipients), ("relay", &self.relays)] {
-            let many: Vec<Value> = many.iter().filter(|one| !one.0.is_empty()).map(|one| Value::Table(table(one))).collect();
+            let many: Vec<Value> =
+                many.iter().filter(|one| !one.0.is_empty()).map(|one| Value::Table(table(one))).collect();
             if !many.is_empty() {
                 all.insert(key.to_owned(), Value::Array(many));
             }
@@ -248,13 +294,13 @@ impl Draft {
 
 impl fmt::Display for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        comment(&format!("sealrelay's configuration, made by `sealrelay import` from {}.", self.origin), f)?;
-        comment("deploy/sealrelay.toml explains every key.", f)?;
+        comment(&format!("sealrelay's configuration, made by `sealrelay import` from {}.", self.origin), "", f)?;
+        comment("deploy/sealrelay.toml explains every key.", "", f)?;
         if !self.steps.is_empty() {
-            comment("", f)?;
-            comment("Before the first start:", f)?;
+            comment("", "", f)?;
+            comment("Before the first start:", "", f)?;
             for (nth, step) in self.steps.iter().enumerate() {
-                comment(&format!("{}. {step}", nth + 1), f)?;
+                comment(&format!("{}. {step}", nth + 1), "   ", f)?;
             }
         }
         self.listen.write("[listen]", f)?;
@@ -264,8 +310,8 @@ impl fmt::Display for Draft {
         self.spool.write("[spool]", f)?;
         if !self.besides.is_empty() {
             writeln!(f)?;
-            comment("What else was there, and what becomes of it:", f)?;
-            self.besides.iter().try_for_each(|text| comment(&format!("- {text}"), f))?;
+            comment("What else was there, and what becomes of it:", "", f)?;
+            self.besides.iter().try_for_each(|text| comment(&format!("- {text}"), "  ", f))?;
         }
         Ok(())
     }

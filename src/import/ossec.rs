@@ -61,7 +61,7 @@ impl Ids {
     }
 
     fn last(&self, name: &str) -> Option<&Element> {
-        self.all(name).last()
+        self.global.iter().rfind(|element| element.name == name && !element.text.is_empty())
     }
 
     /// Whom the IDS names as the sender.
@@ -86,14 +86,16 @@ impl Ids {
                 }
                 let table = draft.recipient(&real);
                 if real != address {
-                    table.note(format!("Stands for {address}, which is on this machine."));
+                    table.lead(format!("Stands for {address}, which is on this machine."));
                 }
                 known.push(real);
             }
         }
         // More than one, and the default must be named.
         if known.len() > 1 || !self.granular.is_empty() {
-            draft.recipients.iter_mut().for_each(|table| drop(table.set("default", true)));
+            draft.recipients.iter_mut().for_each(|table| {
+                table.set("default", true);
+            });
         }
         for choice in choices(&self.granular, &resolve) {
             let nth = known.iter().position(|one| one.eq_ignore_ascii_case(&choice.address));
@@ -102,10 +104,12 @@ impl Ids {
                 None => {
                     known.push(choice.address.clone());
                     let table = draft.recipient(&choice.address);
-                    table.note("Gets what the IDS addresses to it. Without a certificate, take this entry out.")
+                    table.lead("Gets what the IDS addresses to it. Without a certificate, take this entry out.")
                 }
             };
-            choice.notes.into_iter().for_each(|note| drop(table.note(note)));
+            choice.notes.into_iter().for_each(|note| {
+                table.note(note);
+            });
             table.off("accept", choice.accept);
         }
         if self.granular.len() > GRANULAR {
@@ -157,11 +161,14 @@ pub fn import(file: &Path, ids: Ids) -> Draft {
         relay.set("host", UNKNOWN_HOST).set("port", 587);
         relay.off("username", "ossec@example.org").off("password_file", super::draft::PASSWORD_FILE);
     } else {
-        relay.note(format!("The IDS sent to {server} itself, in clear. Becomes stricter: TLS, verified by the system's roots."));
-        relay.note("Port 587 mostly wants a login; a server that takes mail from this machine without one has port 25.");
+        relay.note(format!(
+            "The IDS sent to {server} itself, in clear. Becomes stricter: TLS, verified by the system's roots."
+        ));
+        relay
+            .note("Port 587 mostly wants a login; a server that takes mail from this machine without one has port 25.");
         relay.set("host", server.as_str()).set("port", 25);
         relay.off("port", 587).off("username", "ossec@example.org").off("password_file", super::draft::PASSWORD_FILE);
-        draft.steps.push("Set smtp_server to 127.0.0.1 in the IDS's configuration and restart it.".to_owned());
+        draft.step("Set smtp_server to 127.0.0.1 in the IDS's configuration and restart it.".to_owned());
     }
     draft.relays.push(relay);
     let sender = ids.sender().filter(|from| from.parse::<Address>().is_ok() && !is_local(from));
@@ -182,7 +189,11 @@ pub fn is_local(address: &str) -> bool {
 /// Whether an smtp_server is a program of this machine.
 fn is_here(server: &str) -> bool {
     let server = server.to_ascii_lowercase();
-    server.is_empty() || server.starts_with('/') || server == "localhost" || server.starts_with("127.") || server == "::1"
+    server.is_empty()
+        || server.starts_with('/')
+        || server == "localhost"
+        || server.starts_with("127.")
+        || server == "::1"
 }
 
 /// What one address gets by `<email_alerts>`.
@@ -228,7 +239,9 @@ fn accept(entry: &[Element]) -> (toml::Value, String) {
                 accept.insert("group".to_owned(), text.trim_matches([',', ' ']).into());
             }
             ("do_not_delay" | "do_not_group", _) => rest.push_str(&format!("; {name} stays the IDS's")),
-            ("format", _) if text == "sms" => rest.push_str("; format sms has no equivalent, the whole alert is sealed"),
+            ("format", _) if text == "sms" => {
+                rest.push_str("; format sms has no equivalent, the whole alert is sealed")
+            }
             _ => rest.push_str(&format!("; {name} has no equivalent")),
         }
     }

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use saphyr_parser::{Event, Parser};
 
-use super::draft::{Draft, PASSWORD_FILE, Table, UNKNOWN_HOST, UNKNOWN_PIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER};
+use super::draft::{
+    Draft, PASSWORD_FILE, Table, UNKNOWN_FINGERPRINT, UNKNOWN_HOST, UNKNOWN_PIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER,
+};
 use super::source::{self, ImportError};
-use crate::config::{Secret, TlsPin};
+use crate::config::{OpenPgpFingerprint, Secret, TlsPin};
 use crate::envelope::{Address, printable};
 
 /// A variable: what it is set to, if that can be known, and where.
@@ -24,7 +26,10 @@ struct Site(BTreeMap<String, Variable>);
 
 /// Variables that mean nothing to a relay of this machine, and why.
 const OTHERS: [(&str, &str); 5] = [
-    ("monitor_hostname", "nothing here says this machine's name: EHLO says [127.0.0.1], and From is the sender's address"),
+    (
+        "monitor_hostname",
+        "nothing here says this machine's name: EHLO says [127.0.0.1], and From is the sender's address",
+    ),
     ("dns_server", "the system's resolver is used"),
     ("smtp_relay_cert_dir", "without ca_file and pins the system's roots are trusted"),
     ("smtp_relay_cert_override_dir", "name the file itself in ca_file"),
@@ -123,10 +128,11 @@ impl Site {
     fn recipient(&self, draft: &mut Draft) {
         let mut notes = Table::default();
         let address = self.or("ossec_alert_email", UNKNOWN_RECIPIENT, &mut notes);
-        let fingerprint = self.or("ossec_gpg_fpr", super::draft::UNKNOWN_FINGERPRINT, &mut notes);
+        let written = self.or("ossec_gpg_fpr", UNKNOWN_FINGERPRINT, &mut notes);
+        let fingerprint = written.parse().map_or(written, |fingerprint: OpenPgpFingerprint| fingerprint.to_string());
         let file = self.get("ossec_alert_gpg_public_key").unwrap_or("ossec.pub");
         let name = file.rsplit('/').next().unwrap_or(file);
-        draft.steps.push(format!(
+        draft.step(format!(
             "Copy the public key {file} to keys/{name} beside this file; `sealrelay keys lint` says whether it will do."
         ));
         let table = draft.recipient(&address);
@@ -139,7 +145,9 @@ impl Site {
         let own = self.get("ossec_from_address").or_else(|| self.get("postfix_from_address"));
         let login = self.login().filter(|login| login.parse::<Address>().is_ok());
         match (own, login) {
-            (Some(own), _) => drop(draft.sender.set("address", own)),
+            (Some(own), _) => {
+                draft.sender.set("address", own);
+            }
             (None, Some(login)) => {
                 draft.sender.note("ossec_from_address is not set: the login, as there.").set("address", login);
             }
@@ -168,13 +176,19 @@ impl Site {
 
     fn port(&self, relay: &mut Table) {
         match self.get("smtp_relay_port").map(str::parse::<u16>) {
-            None => drop(relay.set("port", 587)),
+            None => {
+                relay.set("port", 587);
+            }
             Some(Ok(465)) => {
                 relay.note("Port 465 begins with TLS at once. Postfix as it was set up there could not do that.");
                 relay.set("port", 465).set("tls", "implicit");
             }
-            Some(Ok(port)) => drop(relay.set("port", i64::from(port))),
-            Some(Err(_)) => drop(relay.note("smtp_relay_port is no port; 587 stands in its place.").set("port", 587)),
+            Some(Ok(port)) => {
+                relay.set("port", i64::from(port));
+            }
+            Some(Err(_)) => {
+                relay.note("smtp_relay_port is no port; 587 stands in its place.").set("port", 587);
+            }
         }
     }
 
@@ -188,7 +202,7 @@ impl Site {
             Some(password) if !password.chars().any(char::is_control) => {
                 draft.password = Some(Secret::new(password.to_owned()));
             }
-            _ => draft.steps.push(format!("Write the password (sasl_password) alone into {PASSWORD_FILE}, mode 0400.")),
+            _ => draft.step(format!("Write the password (sasl_password) alone into {PASSWORD_FILE}, mode 0400.")),
         }
     }
 
@@ -196,21 +210,26 @@ impl Site {
     fn trust(&self, draft: &mut Draft, relay: &mut Table) {
         let file = self.get("smtp_relay_cert_override_file");
         if let Some(prints) = self.get("smtp_relay_fingerprint") {
-            let pins: Vec<String> = prints.split([' ', ',', '|']).filter(|p| !p.is_empty()).map(|p| pin(p, relay)).collect();
+            let pins: Vec<String> =
+                prints.split([' ', ',', '|']).filter(|p| !p.is_empty()).map(|p| pin(p, relay)).collect();
             relay.set("pins", pins);
             if let Some(file) = file {
-                draft.besides(format!("smtp_relay_cert_override_file ({file}): not used, the fingerprint wins, as there."));
+                draft.besides(format!(
+                    "smtp_relay_cert_override_file ({file}): not used, the fingerprint wins, as there."
+                ));
             }
         } else if self.0.get("smtp_relay_fingerprint").is_some_and(|variable| variable.value.is_err()) {
             relay.note("smtp_relay_fingerprint is not read.").set("pins", vec![UNKNOWN_PIN.to_owned()]);
         } else if let Some(file) = file {
             let name = file.rsplit('/').next().unwrap_or(file);
-            draft.steps.push(format!("Copy {file} (or /etc/ssl/certs_local/{name}) to certs/{name} beside this file."));
+            draft.step(format!("Copy {file} (or /etc/ssl/certs_local/{name}) to certs/{name} beside this file."));
             relay.note("Only this authority is trusted; the system's are not, as there.");
             relay.note("The name must be the relay host's own. Postfix also took names under it.");
             relay.set("ca_file", format!("certs/{name}"));
         } else {
-            relay.note("Trust by the system's roots. The name must be the relay host's own; Postfix also took names under it.");
+            relay.note(
+                "Trust by the system's roots. The name must be the relay host's own; Postfix also took names under it.",
+            );
         }
     }
 
@@ -234,11 +253,14 @@ impl Site {
             }
         }
         let known = |name: &str| TAKEN.contains(&name) || OTHERS.iter().any(|(other, _)| *other == name);
-        let rest: Vec<&str> = self.0.keys().map(String::as_str).filter(|name| !name.is_empty() && !known(name)).collect();
+        let rest: Vec<&str> =
+            self.0.keys().map(String::as_str).filter(|name| !name.is_empty() && !known(name)).collect();
         if !rest.is_empty() {
             draft.besides(format!("{}: nothing of mail.", rest.join(", ")));
         }
-        draft.besides("The nightly reboot, the rules and the agents stay as they are; OSSEC goes on sending to 127.0.0.1.");
+        draft.besides(
+            "The nightly reboot, the rules and the agents stay as they are; OSSEC goes on sending to 127.0.0.1.",
+        );
     }
 }
 
@@ -259,12 +281,16 @@ fn pin(text: &str, relay: &mut Table) -> String {
     };
     match by_length.parse::<TlsPin>() {
         Ok(pin @ TlsPin::Sha1(_)) => {
-            relay.note("SHA-1 is weak, and names the certificate alone; Postfix also took it as that of the public key.");
+            relay.note(
+                "SHA-1 is weak, and names the certificate alone; Postfix also took it as that of the public key.",
+            );
             relay.note("`sealrelay check` prints the sha256: and spki-sha256: pins to put in its place.");
             pin.to_string()
         }
         Ok(pin) => {
-            relay.note("64 digits never matched there (the digest was SHA-1); they are taken as SHA-256 of the certificate.");
+            relay.note(
+                "64 digits never matched there (the digest was SHA-1); they are taken as SHA-256 of the certificate.",
+            );
             pin.to_string()
         }
         Err(_) => {

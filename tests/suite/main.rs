@@ -14,6 +14,7 @@ mod examples;
 mod expiry;
 mod fault_walk;
 mod heartbeat;
+mod import;
 mod intake;
 mod invariants;
 mod key_lint;

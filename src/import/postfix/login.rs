@@ -4,13 +4,12 @@
 use super::relay::NextHop;
 use super::{Stack, list};
 use crate::config::Secret;
-use crate::import::draft::{Draft, PASSWORD_FILE, Table};
+use crate::import::draft::{Draft, PASSWORD_FILE, Table, UNKNOWN_LOGIN};
 use crate::import::postfix::place;
 
 impl Stack {
     pub(super) fn login(&self, draft: &mut Draft, relay: &mut Table, hop: &NextHop, nth: usize) {
         let maps = self.main.get("smtp_sasl_password_maps");
-        self.main.get("smtp_sasl_security_options");
         if !self.main.is_yes("smtp_sasl_auth_enable") {
             if maps.is_some() {
                 relay.note("smtp_sasl_auth_enable is not \"yes\", so Postfix did not log in.");
@@ -19,7 +18,8 @@ impl Stack {
         }
         self.mechanism(relay);
         if self.main.is_yes("smtp_sender_dependent_authentication") {
-            relay.note("smtp_sender_dependent_authentication: sealrelay has one sender, and so one login a relay host.");
+            relay
+                .note("smtp_sender_dependent_authentication: sealrelay has one sender, and so one login a relay host.");
         }
         let password_file = if nth == 0 { PASSWORD_FILE.to_owned() } else { format!("{PASSWORD_FILE}_{}", nth + 1) };
         match self.found(maps.as_deref().unwrap_or_default(), hop, relay) {
@@ -28,12 +28,12 @@ impl Stack {
                 if nth == 0 && !password.reveal().is_empty() {
                     draft.password = Some(password);
                 } else {
-                    draft.steps.push(format!("Write the password for {} alone into {password_file}, mode 0400.", hop.host));
+                    draft.step(format!("Write the password for {} alone into {password_file}, mode 0400.", hop.host));
                 }
             }
             None => {
-                draft.steps.push(format!("Write the password for {} alone into {password_file}, mode 0400.", hop.host));
-                relay.set("username", "<the login>").set("password_file", password_file);
+                draft.step(format!("Write the password for {} alone into {password_file}, mode 0400.", hop.host));
+                relay.set("username", UNKNOWN_LOGIN).set("password_file", password_file);
             }
         }
     }
@@ -54,7 +54,8 @@ impl Stack {
                         format!("[{}]", hop.host),
                         hop.host.clone(),
                     ];
-                    let entry = keys.iter().find_map(|key| lines.iter().find(|(known, ..)| known.eq_ignore_ascii_case(key)));
+                    let entry =
+                        keys.iter().find_map(|key| lines.iter().find(|(known, ..)| known.eq_ignore_ascii_case(key)));
                     if let Some((_, pair, _)) = entry {
                         return Some(split(pair));
                     }
@@ -63,19 +64,20 @@ impl Stack {
                         hop.written
                     ));
                 }
-                place::Table::Compiled(path) => relay_note(
-                    relay,
-                    format!(
+                place::Table::Compiled(name) => {
+                    relay.note(format!(
                         "Only {0} is there, made by postmap; the text it was made from is gone. As root, \
                          `postmap -s` of that table prints it.",
-                        path.display()
-                    ),
-                ),
-                place::Table::Missing(path) => {
-                    relay_note(relay, format!("smtp_sasl_password_maps: {} is not there or not readable.", path.display()));
+                        name
+                    ));
+                }
+                place::Table::Missing(name) => {
+                    relay.note(format!("smtp_sasl_password_maps: {} is not there or not readable.", name));
                 }
                 place::Table::Other(kind) => {
-                    relay_note(relay, format!("smtp_sasl_password_maps is a {kind} table, which is not read."));
+                    {
+                        relay.note(format!("smtp_sasl_password_maps is a {kind} table, which is not read."));
+                    };
                 }
             }
         }
@@ -92,18 +94,17 @@ impl Stack {
                 relay.set("auth", one.as_str());
             }
             [one] if ["xoauth2", "oauthbearer"].contains(&one.as_str()) => {
-                relay.note(format!("main.cf line {line}: {one} needs a token: token_file or [relay.oauth] in place of password_file."));
+                relay.note(format!(
+                    "main.cf line {line}: {one} needs a token: token_file or [relay.oauth] in place of password_file."
+                ));
             }
-            _ => relay_note(
-                relay,
-                format!("smtp_sasl_mechanism_filter, main.cf line {line}: the strongest of SCRAM-SHA-256, PLAIN and LOGIN that is offered is taken."),
-            ),
+            _ => {
+                relay.note(format!(
+                "smtp_sasl_mechanism_filter, main.cf line {line}: the strongest of SCRAM-SHA-256, PLAIN and LOGIN that is offered is taken."
+            ));
+            }
         }
     }
-}
-
-fn relay_note(relay: &mut Table, text: String) {
-    relay.note(text);
 }
 
 /// `user:password`; a password may hold colons.

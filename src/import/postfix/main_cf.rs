@@ -56,8 +56,13 @@ impl MainCf {
 
     /// The value of `name`, expanded; an empty one counts as not set.
     pub fn get(&self, name: &str) -> Option<String> {
+        self.parameters.get(name)?.taken.set(true);
+        self.peek(name)
+    }
+
+    /// The same for what has no place of its own in ours, and is to be remarked on all the same.
+    pub fn peek(&self, name: &str) -> Option<String> {
         let parameter = self.parameters.get(name)?;
-        parameter.taken.set(true);
         self.steps.set(0);
         let value = self.expand(&parameter.value, 0);
         Some(value.trim().to_owned()).filter(|value| !value.is_empty())

@@ -3,7 +3,7 @@
 use super::place::Table as Lines;
 use super::{Stack, list};
 use crate::envelope::Address;
-use crate::import::draft::{Draft, UNKNOWN_RECIPIENT, UNKNOWN_SENDER};
+use crate::import::draft::{Draft, UNKNOWN_LOGIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER};
 use crate::import::ossec::is_local;
 
 /// Aliases of aliases.
@@ -21,9 +21,11 @@ impl Stack {
             // What was sealed to a fingerprint goes on going there, whoever the IDS names.
             (_, Some(script)) => {
                 let table = draft.recipient(script.address.as_deref().unwrap_or(UNKNOWN_RECIPIENT));
-                table.note(format!("From {SCRIPT}, which procmail called."));
-                script.fingerprint.into_iter().for_each(|fingerprint| drop(table.set("fingerprint", fingerprint)));
-                draft.steps.push(
+                table.lead(format!("From {SCRIPT}, which procmail called."));
+                script.fingerprint.into_iter().for_each(|fingerprint| {
+                    table.set("fingerprint", fingerprint);
+                });
+                draft.step(
                     "Export the recipient's certificate: gpg --homedir /var/ossec/.gnupg --armor --export FINGERPRINT, into \
                      the file named at certificate."
                         .to_owned(),
@@ -33,13 +35,18 @@ impl Stack {
             (None, None) => {
                 for address in self.resolve("root") {
                     let table = draft.recipient(&address);
-                    table.note(match address.as_str() {
-                        UNKNOWN_RECIPIENT => "Postfix does not say: the IDS addresses its mail itself (email_to in ossec.conf).".to_owned(),
+                    table.lead(match address.as_str() {
+                        UNKNOWN_RECIPIENT => {
+                            "Postfix does not say: the IDS addresses its mail itself (email_to in ossec.conf)."
+                                .to_owned()
+                        }
                         _ => "Who gets root's mail by the aliases; the IDS may address its mail otherwise.".to_owned(),
                     });
                 }
                 if draft.recipients.len() > 1 {
-                    draft.recipients.iter_mut().for_each(|table| drop(table.set("default", true)));
+                    draft.recipients.iter_mut().for_each(|table| {
+                        table.set("default", true);
+                    });
                 }
             }
         }
@@ -69,8 +76,8 @@ impl Stack {
 
     /// What the virtual and, for local names, the alias tables say.
     fn target(&self, address: &str) -> Option<String> {
-        let whole = self.find(&self.main.get("virtual_alias_maps").or_else(|| self.main.get("virtual_maps"))?, address, None);
-        whole.or_else(|| self.alias(address))
+        let maps = self.main.peek("virtual_alias_maps").or_else(|| self.main.peek("virtual_maps"));
+        maps.and_then(|maps| self.find(&maps, address, None)).or_else(|| self.alias(address))
     }
 
     fn alias(&self, address: &str) -> Option<String> {
@@ -78,7 +85,7 @@ impl Stack {
             return None;
         }
         let local = address.split('@').next().unwrap_or_default();
-        let maps = self.main.get("alias_maps").unwrap_or_else(|| "hash:/etc/aliases".to_owned());
+        let maps = self.main.peek("alias_maps").unwrap_or_else(|| "hash:/etc/aliases".to_owned());
         self.find(&maps, local, Some(':'))
     }
 
@@ -93,20 +100,23 @@ impl Stack {
 
     fn is_ours(&self, address: &str) -> bool {
         let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-        let destinations = self.main.get("mydestination").unwrap_or_default();
+        let destinations = self.main.peek("mydestination").unwrap_or_default();
         is_local(address) || list(&destinations).iter().any(|own| own.eq_ignore_ascii_case(domain))
     }
 
     /// Postfix rewrote what the IDS said by the generic table; without one, the IDS's own address went out.
     pub(super) fn sender(&self, draft: &mut Draft) {
         let of_ids = self.ids.as_ref().and_then(|ids| ids.sender()).map(str::to_owned);
-        let generic = self.main.get("smtp_generic_maps").and_then(|maps| self.generic(&maps, of_ids.as_deref()));
+        let generic = self.main.peek("smtp_generic_maps").and_then(|maps| self.generic(&maps, of_ids.as_deref()));
         let login = draft.relays.first().and_then(|relay| relay.text("username")).map(str::to_owned);
         let login = login.filter(|login| login.parse::<Address>().is_ok());
+        let is_login_unknown = draft.relays.first().is_some_and(|relay| relay.text("username") == Some(UNKNOWN_LOGIN));
         let table = &mut draft.sender;
         match (generic, of_ids.filter(|from| from.parse::<Address>().is_ok() && !self.is_ours(from)), login) {
             (Some((to, line, many)), _, _) => {
-                table.note(format!("smtp_generic_maps, line {line}: that is the only sender now, in the envelope and in From."));
+                table.note(format!(
+                    "smtp_generic_maps, line {line}: that is the only sender now, in the envelope and in From."
+                ));
                 if many {
                     table.note("There were lines with other addresses too.");
                 }
@@ -116,8 +126,15 @@ impl Stack {
                 table.note("The IDS's email_from. Microsoft 365 and others take only the address that logs in.");
                 table.set("address", from);
             }
-            (None, None, Some(login)) => drop(table.note("The login: most providers take no other.").set("address", login)),
-            (None, None, None) => drop(table.set("address", UNKNOWN_SENDER)),
+            (None, None, Some(login)) => {
+                table.note("The login: most providers take no other.").set("address", login);
+            }
+            (None, None, None) if is_login_unknown => {
+                table.note("The login is the sender, if it is an address.").off("address", UNKNOWN_SENDER);
+            }
+            (None, None, None) => {
+                table.set("address", UNKNOWN_SENDER);
+            }
         }
     }
 
@@ -143,12 +160,16 @@ impl Stack {
             Some(text) => {
                 let script = Script::parse(&text);
                 if script.has_journalist {
-                    draft.besides(format!("{SCRIPT}: the journalist's notice is not taken yet; journalists get nothing."));
+                    draft.besides(format!(
+                        "{SCRIPT}: the journalist's notice is not taken yet; journalists get nothing."
+                    ));
                 }
                 Some(script)
             }
             None => {
-                draft.besides(format!("{PROCMAILRC}: its rules are not read; sealrelay has one recipient for what nobody claims."));
+                draft.besides(format!(
+                    "{PROCMAILRC}: its rules are not read; sealrelay has one recipient for what nobody claims."
+                ));
                 None
             }
         }
@@ -165,7 +186,8 @@ struct Script {
 impl Script {
     /// The administrator's part stands behind the journalist's; older forms have one part.
     fn parse(text: &str) -> Self {
-        let quoted = |line: &str| -> Vec<String> { line.split(['\'', '"']).skip(1).step_by(2).map(str::to_owned).collect() };
+        let quoted =
+            |line: &str| -> Vec<String> { line.split(['\'', '"']).skip(1).step_by(2).map(str::to_owned).collect() };
         let code = || text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
         let is_fingerprint = |word: &String| {
             let digits = word.chars().filter(|c| !c.is_whitespace());

@@ -10,8 +10,9 @@ use crate::import::source::{self, ImportError};
 
 /// The directory with main.cf, and the root above it.
 pub struct Place {
-    /// main.cf, or the file that was named.
-    pub main: PathBuf,
+    /// main.cf as the operator named it.
+    pub shown: PathBuf,
+    main: PathBuf,
     folder: PathBuf,
     root: Option<PathBuf>,
 }
@@ -21,15 +22,16 @@ pub enum Table {
     /// Its lines: key and value, with their number.
     Text(Vec<(String, String, usize)>),
     /// Only what postmap made of it is there.
-    Compiled(PathBuf),
+    Compiled(String),
     /// Neither.
-    Missing(PathBuf),
+    Missing(String),
     /// A kind that is not read: a database, a program, an expression.
     Other(String),
 }
 
 impl Place {
     pub fn of(place: &Path) -> Self {
+        let shown = if place.is_dir() { place.join("main.cf") } else { place.to_owned() };
         let place = std::path::absolute(place).unwrap_or_else(|_| place.to_owned());
         let (main, folder) = match place.is_dir() {
             true => (place.join("main.cf"), place),
@@ -37,13 +39,13 @@ impl Place {
         };
         let root = folder.ends_with("etc/postfix") && main.ends_with("etc/postfix/main.cf");
         let root = root.then(|| folder.ancestors().nth(2).unwrap_or(Path::new("/")).to_owned());
-        Self { main, folder, root }
+        Self { shown, main, folder, root }
     }
 
     /// A place where nothing lies.
     #[cfg(any(test, fuzzing))]
     pub fn nowhere() -> Self {
-        Self { main: "/nowhere/main.cf".into(), folder: "/nowhere".into(), root: None }
+        Self { shown: "main.cf".into(), main: "/nowhere/main.cf".into(), folder: "/nowhere".into(), root: None }
     }
 
     /// Where the file that Postfix calls `name` is looked for.
@@ -80,8 +82,8 @@ impl Place {
         let compiled = ["db", "lmdb", "cdb", "dir"].map(|end| PathBuf::from(format!("{}.{end}", path.display())));
         match (source::read(&path), compiled.into_iter().find(|path| path.exists())) {
             (Ok(text), _) => Table::Text(lines(&text, separator)),
-            (Err(_), Some(compiled)) => Table::Compiled(compiled),
-            (Err(_), None) => Table::Missing(path),
+            (Err(_), Some(_)) => Table::Compiled(name.to_owned()),
+            (Err(_), None) => Table::Missing(name.to_owned()),
         }
     }
 }
@@ -95,8 +97,7 @@ fn lines(text: &str, separator: Option<char>) -> Vec<(String, String, usize)> {
         }
         if physical.starts_with(char::is_whitespace) {
             if let Some((_, value, _)) = all.last_mut() {
-                value.push(' ');
-                value.push_str(physical.trim());
+                *value = format!("{value} {}", physical.trim()).trim().to_owned();
             }
             continue;
         }

@@ -56,8 +56,12 @@ impl Stack {
         }
         if hops.is_empty() {
             let mut relay = Table::default();
-            relay.note("relayhost is empty: Postfix looked up each recipient's mail exchanger and sent from port to port,");
-            relay.note("mostly unverified. sealrelay sends to a relay host that it can verify: your provider's, with a login.");
+            relay.note(
+                "relayhost is empty: Postfix looked up each recipient's mail exchanger and sent from port to port,",
+            );
+            relay.note(
+                "mostly unverified. sealrelay sends to a relay host that it can verify: your provider's, with a login.",
+            );
             relay.set("host", UNKNOWN_HOST).set("port", 587);
             relay.off("username", "ossec@example.org").off("password_file", crate::import::draft::PASSWORD_FILE);
             draft.relays.push(relay);
@@ -89,7 +93,9 @@ impl Stack {
         }
         relay.set("port", i64::from(port));
         match (is_implicit, port) {
-            (true, _) => drop(relay.set("tls", "implicit")),
+            (true, _) => {
+                relay.set("tls", "implicit");
+            }
             (false, 465) => {
                 relay.note("Port 465 begins with TLS at once; Postfix without smtp_tls_wrappermode could not do that.");
                 relay.set("tls", "implicit");
@@ -102,7 +108,7 @@ impl Stack {
         let Some(certificate) = self.main.get("smtp_tls_cert_file") else { return };
         let key = self.main.get("smtp_tls_key_file").unwrap_or_else(|| certificate.clone());
         let name = |path: &str| format!("certs/{}", path.rsplit('/').next().unwrap_or(path));
-        draft.steps.push(format!(
+        draft.step(format!(
             "Copy the client certificate {certificate} to {0}, and its key {key} to {1} with mode 0400.",
             name(&certificate),
             name(&key)
@@ -113,7 +119,10 @@ impl Stack {
     /// What was said on purpose goes on being said; this machine's name does not.
     fn ehlo(&self, relay: &mut Table) {
         if let Some(name) = self.main.get("smtp_helo_name") {
-            relay.note(format!("smtp_helo_name, main.cf line {}. The default says nothing about this machine.", self.main.line("smtp_helo_name")));
+            relay.note(format!(
+                "smtp_helo_name, main.cf line {}. The default says nothing about this machine.",
+                self.main.line("smtp_helo_name")
+            ));
             relay.set("ehlo", name);
         } else if let Some(name) = self.main.get("myhostname") {
             relay.note("Postfix said myhostname in EHLO. The default says nothing about this machine.");

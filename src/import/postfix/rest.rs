@@ -24,7 +24,10 @@ const FATES: [(&str, &str); 58] = [
     ("home_mailbox", "nothing is delivered on this machine"),
     ("recipient_delimiter", "nothing is delivered on this machine; recipient.accept names addresses whole"),
     ("biff", "nothing is delivered on this machine"),
-    ("smtp_header_checks", "nothing of the client's header goes out, so nothing is left to strip; what they add or rewrite has no equivalent"),
+    (
+        "smtp_header_checks",
+        "nothing of the client's header goes out, so nothing is left to strip; what they add or rewrite has no equivalent",
+    ),
     ("header_checks", "the alert travels whole, inside the sealed part"),
     ("body_checks", "the alert travels whole, inside the sealed part"),
     ("mime_header_checks", "the alert travels whole, inside the sealed part"),
@@ -50,7 +53,10 @@ const FATES: [(&str, &str); 58] = [
     ("smtp_*_timeout", "relay.timeout"),
     ("smtp_destination_*", "relay.connections, messages_per_hour and messages_per_day"),
     ("default_destination_*", "relay.connections, messages_per_hour and messages_per_day"),
-    ("minimal_backoff_time", "from 30 seconds to an hour, with jitter; a relay host that refuses the login waits 15 minutes"),
+    (
+        "minimal_backoff_time",
+        "from 30 seconds to an hour, with jitter; a relay host that refuses the login waits 15 minutes",
+    ),
     ("maximal_backoff_time", "from 30 seconds to an hour, with jitter"),
     ("queue_run_delay", "each message has its own time"),
     ("bounce_queue_lifetime", "nothing bounces: what is refused lies in failed/, and `sealrelay status` says so"),
@@ -83,16 +89,22 @@ impl Stack {
         let table = &mut draft.listen;
         match text.parse::<u64>() {
             // Postfix: no limit.
-            Ok(0) => drop(table.note("message_size_limit = 0 meant no limit.").set("message_size", "64MiB")),
+            Ok(0) => {
+                table.note("message_size_limit = 0 meant no limit.").set("message_size", "64MiB");
+            }
             Ok(size) if (least..=most).contains(&size) => {
                 table.note("message_size_limit, in octets. The default is 16MiB: OSSEC's reports have no bound.");
                 table.set("message_size", size.to_string());
             }
             Ok(size) => {
                 let nearest = size.clamp(least, most);
-                table.note(format!("message_size_limit was {size}; this is the nearest there is.")).set("message_size", nearest.to_string());
+                table
+                    .note(format!("message_size_limit was {size}; this is the nearest there is."))
+                    .set("message_size", nearest.to_string());
             }
-            Err(_) => drop(table.note("message_size_limit is no number; the default stands.")),
+            Err(_) => {
+                table.note("message_size_limit is no number; the default stands.");
+            }
         }
     }
 
@@ -111,21 +123,30 @@ impl Stack {
         match seconds {
             Some(seconds @ 3600..=31_536_000) => {
                 table.note("maximal_queue_lifetime. What is older moves to failed/, where it stays; nothing bounces.");
-                let duration = humantime::format_duration(std::time::Duration::from_secs(seconds));
-                table.set("lifetime", duration.to_string());
+                let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+                let (unit, name) = units.into_iter().find(|(unit, _)| seconds % unit == 0).unwrap_or((1, "s"));
+                table.set("lifetime", format!("{}{name}", seconds / unit));
             }
-            _ => drop(table.note("maximal_queue_lifetime is out of bounds (1h to 365d); the default of 14d stands.")),
+            _ => {
+                table.note("maximal_queue_lifetime is out of bounds (1h to 365d); the default of 14d stands.");
+            }
         }
     }
 
-    /// What nobody took.
+    /// What nobody took; what becomes of it is said once.
     pub(super) fn rest(&self, draft: &mut Draft) {
         let untaken = self.main.untaken();
+        let mut fates: Vec<(&str, Vec<String>)> = Vec::new();
         for (name, line) in untaken.iter().take(REMARKS) {
-            draft.besides(format!("main.cf line {line}: {name}: {}.", fate(name)));
+            let (name, fate) = (format!("{name} (line {line})"), fate(name));
+            match fates.iter_mut().find(|(known, _)| *known == fate) {
+                Some((_, names)) => names.push(name),
+                None => fates.push((fate, vec![name])),
+            }
         }
+        fates.iter().for_each(|(fate, names)| draft.besides(format!("{}: {fate}.", names.join(", "))));
         if untaken.len() > REMARKS {
-            draft.besides(format!("{} more lines of main.cf: not looked at.", untaken.len() - REMARKS));
+            draft.besides(format!("{} more lines: not looked at.", untaken.len() - REMARKS));
         }
         if self.place.file("/etc/postfix/master.cf").is_some_and(|text| text.contains("-o smtp_")) {
             draft.besides("master.cf: it gives a service `-o smtp_...` of its own, which is not read; compare it with the [[relay]].");

@@ -64,10 +64,13 @@ impl Stack {
     fn level(&self, relay: &mut Table, hop: &NextHop) -> (String, String) {
         let old = [("smtp_enforce_tls", "encrypt"), ("smtp_use_tls", "may")];
         let old = old.map(|(name, level)| self.main.is_yes(name).then(|| level.to_owned()));
-        let general = self.main.get("smtp_tls_security_level").or_else(|| old.into_iter().flatten().next()).unwrap_or_default();
+        let general =
+            self.main.get("smtp_tls_security_level").or_else(|| old.into_iter().flatten().next()).unwrap_or_default();
         for map in list(&self.main.get("smtp_tls_policy_maps").unwrap_or_default()) {
             let place::Table::Text(lines) = self.place.table(map, None) else {
-                relay.note("smtp_tls_policy_maps cannot be read here; a stricter policy for this relay host would be lost.");
+                relay.note(
+                    "smtp_tls_policy_maps cannot be read here; a stricter policy for this relay host would be lost.",
+                );
                 continue;
             };
             let keys = [hop.written.as_str(), hop.host.as_str()];
@@ -87,11 +90,13 @@ impl Stack {
         let prints = if of_policy.is_empty() { of_main } else { of_policy.join("|") };
         let digest = self.main.get("smtp_tls_fingerprint_digest");
         let prints: Vec<&str> = prints.split([',', ' ', '|', '\t']).filter(|print| !print.is_empty()).collect();
-        let mut pins: Vec<String> = prints.iter().take(16).flat_map(|print| pins_of(print, digest.as_deref(), relay)).collect();
+        let mut pins: Vec<String> =
+            prints.iter().take(16).flat_map(|print| pins_of(print, digest.as_deref(), relay)).collect();
         if pins.is_empty() {
             relay.note("Level fingerprint, and no fingerprint: Postfix could not deliver.");
             pins.push(UNKNOWN_PIN.to_owned());
         }
+        pins.dedup();
         relay.set("pins", pins);
         for name in ["smtp_tls_CAfile", "smtp_tls_CApath"] {
             if self.main.get(name).is_some() {
@@ -112,11 +117,12 @@ impl Stack {
     fn authorities(&self, draft: &mut Draft, relay: &mut Table) {
         let file = self.main.get("smtp_tls_CAfile").filter(|file| !is_system(file));
         let directory = self.main.get("smtp_tls_CApath").filter(|path| !is_system(path));
-        let adds_system = self.main.is_yes("tls_append_default_CA") || self.main.get("smtp_tls_CApath").is_some_and(|p| is_system(&p));
+        let adds_system = self.main.is_yes("tls_append_default_CA")
+            || self.main.get("smtp_tls_CApath").is_some_and(|p| is_system(&p));
         match (file, directory) {
             (Some(file), _) => {
                 let name = file.rsplit('/').next().unwrap_or(&file).to_owned();
-                draft.steps.push(format!("Copy {file} to certs/{name} beside this file."));
+                draft.step(format!("Copy {file} to certs/{name} beside this file."));
                 if adds_system {
                     relay.note("Becomes stricter: Postfix trusted the system's authorities beside this file.");
                 } else {
@@ -125,11 +131,15 @@ impl Stack {
                 relay.set("ca_file", format!("certs/{name}"));
             }
             (None, Some(directory)) => {
-                draft.steps.push(format!("Write the certificates of {directory} into one file: cat {directory}/*.pem > certs/relay-ca.pem"));
+                draft.step(format!(
+                    "Write the certificates of {directory} into one file: cat {directory}/*.pem > certs/relay-ca.pem"
+                ));
                 relay.note(format!("smtp_tls_CApath = {directory}: sealrelay trusts one file."));
                 relay.set("ca_file", "certs/relay-ca.pem");
             }
-            (None, None) => drop(relay.note("Trust by the system's roots.")),
+            (None, None) => {
+                relay.note("Trust by the system's roots.");
+            }
         }
     }
 
@@ -158,7 +168,9 @@ fn pins_of(print: &str, digest: Option<&str>, relay: &mut Table) -> Vec<String> 
         _ => "sha256",
     });
     let pins: Vec<TlsPin> = match digest {
-        "sha256" => ["sha256", "spki-sha256"].iter().filter_map(|kind| format!("{kind}:{print}").parse().ok()).collect(),
+        "sha256" => {
+            ["sha256", "spki-sha256"].iter().filter_map(|kind| format!("{kind}:{print}").parse().ok()).collect()
+        }
         "sha1" => format!("sha1:{print}").parse().into_iter().collect(),
         _ => Vec::new(),
     };
@@ -171,10 +183,16 @@ fn pins_of(print: &str, digest: Option<&str>, relay: &mut Table) -> Vec<String> 
             return vec![UNKNOWN_PIN.to_owned()];
         }
         [TlsPin::Sha1(_)] => {
-            relay.note("SHA-1 is weak, and names the certificate alone; Postfix also took it as that of the public key.");
+            relay.note(
+                "SHA-1 is weak, and names the certificate alone; Postfix also took it as that of the public key.",
+            );
             relay.note("`sealrelay check` prints the sha256: and spki-sha256: pins to put in its place.");
         }
-        _ => drop(relay.note("Postfix took a fingerprint as that of the certificate or of the public key: here both are named.")),
+        _ => {
+            relay.note(
+                "Postfix took a fingerprint as that of the certificate or of the public key: here both are named.",
+            );
+        }
     }
     pins.iter().map(TlsPin::to_string).collect()
 }
