@@ -27,18 +27,27 @@ pub fn write(path: &Path, content: &[u8], access: Access) -> Result<(), Failure>
     refuse_existing(path)?;
     let temporary =
         PathBuf::from(format!("{}.{}", path.display(), crate::envelope::hex(&crate::envelope::random::<8>())));
-    let written = fill(&temporary, content, access).and_then(|()| put(&temporary, path));
+    let written = fill(&temporary, content, access).and_then(|()| rename(&temporary, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => there_already(path),
-        _ => Failure::new(
-            format!("cannot write {}: {error}", path.display()),
-            "Make its folder, or run this as an account that may write there.",
-            EX_CANTCREAT,
-        ),
-    })
+    written.map_err(|error| refused(path, &error))
+}
+
+/// Gives the finished file at `from` its name.
+///
+/// # Errors
+/// The name is taken, or cannot be given.
+pub fn put(from: &Path, path: &Path) -> Result<(), Failure> {
+    rename(from, path).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return there_already(path);
+    }
+    let hint = "Make its folder, or run this as an account that may write there.";
+    Failure::new(format!("cannot write {}: {error}", path.display()), hint, EX_CANTCREAT)
 }
 
 /// So that a command of several files finds out before the first one.
@@ -73,7 +82,7 @@ fn give_to_service(path: &Path) {
     }
 }
 
-fn put(temporary: &Path, path: &Path) -> io::Result<()> {
+fn rename(temporary: &Path, path: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -7,6 +7,7 @@
 mod doors;
 mod fingerprint;
 mod load;
+mod places;
 mod portion;
 mod raw;
 mod relay;
@@ -23,6 +24,7 @@ use ipnet::IpNet;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
+pub use places::{Place, Places};
 pub use portion::Portion;
 pub use relay::{Given, Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError, SecretFile};
@@ -181,10 +183,10 @@ pub enum ConfigError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// A key is missing, or its value is not usable.
-    #[error("{file}: {key}: {what}")]
+    #[error("{place}: {key}: {what}")]
     Value {
-        /// The file.
-        file: PathBuf,
+        /// The line, or the variable.
+        place: Place,
         /// The key, with its section.
         key: String,
         /// What is wrong.
@@ -193,8 +195,13 @@ pub enum ConfigError {
         hint: String,
     },
     /// A password, token or key cannot be used.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    #[error("{place}: {error}")]
+    Secret {
+        /// Where its file is named.
+        place: Place,
+        /// Why.
+        error: SecretError,
+    },
 }
 
 impl ConfigError {
@@ -203,7 +210,7 @@ impl ConfigError {
         match self {
             Self::Load(error) => error.hint(),
             Self::Value { hint, .. } => hint.clone(),
-            Self::Secret(error) => error.hint(),
+            Self::Secret { error, .. } => error.hint(),
         }
     }
 }
@@ -214,7 +221,17 @@ impl Config {
     /// # Errors
     /// Whatever is missing, not known, not usable, or contradicts something else.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let raw = load::load(file)?;
-        validate::Validator::of(file).config(raw)
+        // The first fault is as good as any to stop for; at least one is there.
+        Self::examine(file).map(|(config, _)| config).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// The same, and where each value comes from.
+    ///
+    /// # Errors
+    /// All faults that can be told at once, in the order of the sections; at least one.
+    pub fn examine(file: &Path) -> Result<(Self, Places), Vec<ConfigError>> {
+        let (raw, places) = load::load(file).map_err(|error| vec![error.into()])?;
+        let config = validate::Validator::with(file, places.clone()).config(raw)?;
+        Ok((config, places))
     }
 }

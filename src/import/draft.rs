@@ -294,7 +294,7 @@ impl Draft {
 
 impl fmt::Display for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        comment(&format!("sealrelay's configuration, made by `sealrelay import` from {}.", self.origin), "", f)?;
+        comment(&format!("sealrelay's configuration, made by {}.", self.origin), "", f)?;
         comment("deploy/sealrelay.toml explains every key.", "", f)?;
         if !self.steps.is_empty() {
             comment("", "", f)?;

@@ -13,7 +13,7 @@ mod source;
 
 use std::path::Path;
 
-pub use draft::{Draft, Wishes};
+pub use draft::{Draft, Table, Wishes};
 pub use source::ImportError;
 
 /// From Postfix: `place` is its directory, or a file as `postconf -n` prints it; `ids` is an ossec.conf, which says who
@@ -50,5 +50,66 @@ pub fn of_texts(kind: usize, text: &str) -> Draft {
         0 => postfix::of_text(text),
         1 => ossec::import(file, ossec::Ids::parse(text)),
         _ => securedrop::of_text(file, text).unwrap_or_else(|_| Draft::new("nothing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Parts of the three formats, and what is special to TOML.
+    const PARTS: [&str; 40] = [
+        "relayhost = ",
+        "[a.example.org]:587",
+        "\n",
+        "\n ",
+        "smtp_sasl_auth_enable = yes\n",
+        "smtp_sasl_password_maps = ",
+        "static:a:b",
+        "smtp_tls_security_level = ",
+        "fingerprint\n",
+        "secure\n",
+        "smtp_tls_fingerprint_cert_match = ",
+        "smtp_tls_CAfile = ",
+        "/x/\"y\"",
+        "myhostname = ",
+        "$myhostname",
+        "${",
+        "}",
+        "$",
+        "message_size_limit = ",
+        "<global>",
+        "</global>",
+        "<email_to>",
+        "</email_to>",
+        "a@example.org",
+        "<email_alerts>",
+        "</email_alerts>",
+        "<level>7</level>",
+        "<group>",
+        "&quot;",
+        "&#10;",
+        "ossec_alert_email: ",
+        "smtp_relay: ",
+        "smtp_relay_fingerprint: ",
+        "\"\"\"",
+        "'''",
+        "]]\n[[relay]]\n",
+        "# ",
+        "\u{2028}",
+        "\u{0}",
+        "\\",
+    ];
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_imported_escapes(
+            kind in 0..3_u8,
+            parts in prop::collection::vec(0..PARTS.len(), 0..60),
+            any in "\\PC{0,20}",
+        ) {
+            let text: String = parts.iter().map(|nth| PARTS[*nth]).chain([any.as_str()]).collect();
+            crate::fuzzing::import(&[[kind].as_slice(), text.as_bytes()].concat());
+        }
     }
 }

@@ -148,7 +148,7 @@ impl Ids {
 }
 
 pub fn import(file: &Path, ids: Ids) -> Draft {
-    let mut draft = Draft::new(format!("the IDS's {}", file.display()));
+    let mut draft = Draft::new(format!("`sealrelay import` from the IDS's {}", file.display()));
     ids.recipients_into(&mut draft, |address| match is_local(address) {
         true => vec![super::draft::UNKNOWN_RECIPIENT.to_owned()],
         false => vec![address.to_owned()],

@@ -61,7 +61,7 @@ pub fn import(file: &Path) -> Result<Draft, ImportError> {
 
 pub fn of_text(file: &Path, text: &str) -> Result<Draft, ImportError> {
     let site = Site::parse(file, text)?;
-    let mut draft = Draft::new(format!("SecureDrop's {}", file.display()));
+    let mut draft = Draft::new(format!("`sealrelay import` from SecureDrop's {}", file.display()));
     site.recipient(&mut draft);
     site.sender(&mut draft);
     site.relay(&mut draft);

@@ -6,6 +6,7 @@ mod captures;
 mod certificates;
 mod check;
 mod commands;
+mod configuring;
 mod crashes;
 mod delivery;
 mod early_dot;

@@ -34,7 +34,9 @@ impl Validator<'_> {
             ));
         }
         let proof = match (raw.password_file.take(), raw.token_file.take(), raw.oauth.take()) {
-            (Some(file), None, None) => Proof::Password(self.secret("relay.password_file", &self.secret_file("password", &file))?),
+            (Some(file), None, None) => {
+                Proof::Password(self.secret("relay.password_file", &self.secret_file("password", &file))?)
+            }
             (None, Some(file), None) => {
                 let file = self.secret_file("token", &file);
                 self.secret("relay.token_file", &file)?;
@@ -93,7 +95,8 @@ impl Validator<'_> {
             self.wrong("relay.oauth.token_url", error.to_string(), "Write it as https://host/path: it carries secrets.")
         })?;
         let client_id = self.present("relay.oauth.client_id", raw.client_id)?;
-        let secret = |file: String| self.secret("relay.oauth.client_secret_file", &self.secret_file("client secret", &file));
+        let secret =
+            |file: String| self.secret("relay.oauth.client_secret_file", &self.secret_file("client secret", &file));
         let secret = raw.client_secret_file.map(secret).transpose()?;
         let grant = match (raw.grant.unwrap_or(RawGrant::RefreshToken), raw.refresh_token_file) {
             (RawGrant::RefreshToken, Some(file)) => {

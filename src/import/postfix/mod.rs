@@ -42,7 +42,7 @@ struct Stack {
 impl Stack {
     fn draft(&self) -> Draft {
         let with = if self.ids.is_some() { ", with the IDS's ossec.conf" } else { "" };
-        let mut draft = Draft::new(format!("Postfix's {}{with}", self.place.shown.display()));
+        let mut draft = Draft::new(format!("`sealrelay import` from Postfix's {}{with}", self.place.shown.display()));
         self.relays(&mut draft);
         self.recipients(&mut draft);
         self.sender(&mut draft);
