@@ -58,7 +58,7 @@ impl LoadError {
         match self {
             Self::Unreadable { .. } => {
                 format!(
-                    "Name the file with --config, or copy the commented sample deploy/sealrelay.toml to {DEFAULT_FILE}."
+                    "Name the file with --config, or make {DEFAULT_FILE} with `sealrelay config init` or from deploy/sealrelay.toml."
                 )
             }
             Self::Invalid { meant: Some(meant), .. } | Self::Variable { meant: Some(meant), .. } => {

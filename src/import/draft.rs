@@ -21,6 +21,8 @@ pub const UNKNOWN_HOST: &str = "<the relay host>";
 pub const UNKNOWN_LOGIN: &str = "<the login>";
 /// The same for whom they come from.
 pub const UNKNOWN_SENDER: &str = "<the address alerts come from>";
+/// The same for a file with authorities that is not known.
+pub const UNKNOWN_FILE: &str = "<the file with the relay host's authority>";
 /// The same for a pin that cannot be taken over.
 pub const UNKNOWN_PIN: &str = "<sha256: as `sealrelay check` prints it>";
 

@@ -9,7 +9,8 @@ use std::path::Path;
 use saphyr_parser::{Event, Parser};
 
 use super::draft::{
-    Draft, PASSWORD_FILE, Table, UNKNOWN_FINGERPRINT, UNKNOWN_HOST, UNKNOWN_PIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER,
+    Draft, PASSWORD_FILE, Table, UNKNOWN_FILE, UNKNOWN_FINGERPRINT, UNKNOWN_HOST, UNKNOWN_LOGIN, UNKNOWN_PIN,
+    UNKNOWN_RECIPIENT, UNKNOWN_SENDER,
 };
 use super::source::{self, ImportError};
 use crate::config::{OpenPgpFingerprint, Secret, TlsPin};
@@ -159,7 +160,15 @@ impl Site {
         }
     }
 
+    /// Whether `name` is set to something that cannot be known here. It must not count as not set.
+    fn is_unreadable(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|variable| variable.value.is_err())
+    }
+
     fn login(&self) -> Option<String> {
+        if self.is_unreadable("sasl_username") || self.is_unreadable("sasl_domain") {
+            return Some(UNKNOWN_LOGIN.to_owned());
+        }
         let username = self.get("sasl_username")?;
         Some(self.get("sasl_domain").map_or_else(|| username.to_owned(), |domain| format!("{username}@{domain}")))
     }
@@ -218,7 +227,7 @@ impl Site {
                     "smtp_relay_cert_override_file ({file}): not used, the fingerprint wins, as there."
                 ));
             }
-        } else if self.0.get("smtp_relay_fingerprint").is_some_and(|variable| variable.value.is_err()) {
+        } else if self.is_unreadable("smtp_relay_fingerprint") {
             relay.note("smtp_relay_fingerprint is not read.").set("pins", vec![UNKNOWN_PIN.to_owned()]);
         } else if let Some(file) = file {
             let name = file.rsplit('/').next().unwrap_or(file);
@@ -226,6 +235,8 @@ impl Site {
             relay.note("Only this authority is trusted; the system's are not, as there.");
             relay.note("The name must be the relay host's own. Postfix also took names under it.");
             relay.set("ca_file", format!("certs/{name}"));
+        } else if self.is_unreadable("smtp_relay_cert_override_file") {
+            relay.note("smtp_relay_cert_override_file is not read.").set("ca_file", UNKNOWN_FILE);
         } else {
             relay.note(
                 "Trust by the system's roots. The name must be the relay host's own; Postfix also took names under it.",

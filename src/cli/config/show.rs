@@ -41,8 +41,13 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
         return Ok(0);
     }
     for Setting { key, value, place } in &settings {
-        let secret = if is_secret(key) { "; what it holds is not shown" } else { "" };
-        say(format!("{key} = {value}  # {place}{secret}"));
+        let more = match (key.as_str(), place) {
+            ("sender.address", Place::Default) => ": the login",
+            ("sender.envelope", Place::Default) => ": the sender's address",
+            (key, _) if is_secret(key) => "; what it holds is not shown",
+            _ => "",
+        };
+        say(format!("{key} = {value}  # {place}{more}"));
     }
     Ok(0)
 }
@@ -132,7 +137,7 @@ fn size(octets: usize) -> Value {
 }
 
 fn in_units(value: u128, units: &[(u128, &str)]) -> Value {
-    let fits = units.iter().find(|(unit, _)| value > 0 && value % unit == 0).or(units.last());
+    let fits = units.iter().find(|(unit, _)| value > 0 && value.is_multiple_of(*unit)).or(units.last());
     text(fits.map_or_else(|| value.to_string(), |(unit, name)| format!("{}{name}", value / unit)))
 }
 

@@ -45,41 +45,25 @@ impl Stack {
         }
         for map in list(maps) {
             match self.place.table(map, None) {
-                place::Table::Text(lines) => {
-                    let with = |port: Option<u16>| port.map_or(String::new(), |port| format!(":{port}"));
-                    let keys = [
-                        hop.written.clone(),
-                        format!("[{}]{}", hop.host, with(hop.port)),
-                        format!("{}{}", hop.host, with(hop.port)),
-                        format!("[{}]", hop.host),
-                        hop.host.clone(),
-                    ];
-                    let entry =
-                        keys.iter().find_map(|key| lines.iter().find(|(known, ..)| known.eq_ignore_ascii_case(key)));
-                    if let Some((_, pair, _)) = entry {
-                        return Some(split(pair));
-                    }
-                    relay.note(format!(
-                        "smtp_sasl_password_maps has no line for {}: Postfix did not log in there. Take username out if that is meant.",
+                place::Table::Text(lines) => match entry(&lines, hop) {
+                    Some(pair) => return Some(split(pair)),
+                    None => relay.note(format!(
+                        "smtp_sasl_password_maps has no line for {}: Postfix did not log in there. Take username out if \
+                         that is meant.",
                         hop.written
-                    ));
-                }
-                place::Table::Compiled(name) => {
-                    relay.note(format!(
-                        "Only {0} is there, made by postmap; the text it was made from is gone. As root, \
-                         `postmap -s` of that table prints it.",
-                        name
-                    ));
-                }
+                    )),
+                },
+                place::Table::Compiled(name) => relay.note(format!(
+                    "Of {name} only what postmap made of it is there, not the text. As root, `postmap -s hash:{name}` \
+                     prints it."
+                )),
                 place::Table::Missing(name) => {
-                    relay.note(format!("smtp_sasl_password_maps: {} is not there or not readable.", name));
+                    relay.note(format!("smtp_sasl_password_maps: {name} is not there or not readable."))
                 }
                 place::Table::Other(kind) => {
-                    {
-                        relay.note(format!("smtp_sasl_password_maps is a {kind} table, which is not read."));
-                    };
+                    relay.note(format!("smtp_sasl_password_maps is a {kind} table, which is not read."))
                 }
-            }
+            };
         }
         None
     }
@@ -105,6 +89,16 @@ impl Stack {
             }
         }
     }
+}
+
+/// What stands for `hop`, by the names Postfix may look it up by.
+fn entry<'l>(lines: &'l [(String, String, usize)], hop: &NextHop) -> Option<&'l str> {
+    let port = hop.port.map_or(String::new(), |port| format!(":{port}"));
+    let host = &hop.host;
+    let keys =
+        [hop.written.clone(), format!("[{host}]{port}"), format!("{host}{port}"), format!("[{host}]"), host.clone()];
+    let found = keys.iter().find_map(|key| lines.iter().find(|(known, ..)| known.eq_ignore_ascii_case(key)));
+    found.map(|(_, pair, _)| pair.as_str())
 }
 
 /// `user:password`; a password may hold colons.

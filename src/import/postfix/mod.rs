@@ -32,6 +32,9 @@ pub fn of_text(text: &str) -> Draft {
     Stack { place: Place::nowhere(), main: MainCf::parse(text), ids: None }.draft()
 }
 
+/// Where OSSEC and Wazuh keep theirs.
+const OSSEC_CONF: &str = "/var/ossec/etc/ossec.conf";
+
 /// What is read.
 struct Stack {
     place: Place,
@@ -47,8 +50,12 @@ impl Stack {
         self.recipients(&mut draft);
         self.sender(&mut draft);
         self.limits(&mut draft);
-        if let Some(ids) = &self.ids {
-            ids.remarks_into(&mut draft);
+        match &self.ids {
+            Some(ids) => ids.remarks_into(&mut draft),
+            None if self.place.file(OSSEC_CONF).is_some() => {
+                draft.besides(format!("{OSSEC_CONF} is there: with --ossec it says who gets the alerts."));
+            }
+            None => {}
         }
         self.rest(&mut draft);
         draft

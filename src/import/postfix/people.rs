@@ -68,7 +68,7 @@ impl Stack {
             return;
         }
         if let Some(targets) = self.target(address) {
-            list(&targets).into_iter().for_each(|target| self.follow(target, depth + 1, found));
+            list(&targets).into_iter().for_each(|target| self.follow(target.trim_matches('"'), depth + 1, found));
         } else if !self.is_ours(address) && address.parse::<Address>().is_ok() {
             found.push(address.to_owned());
         }
@@ -197,10 +197,14 @@ impl Script {
             let values = code().filter_map(|line| line.split_once(&format!("{name}='")).map(|(_, rest)| rest));
             values.filter_map(|rest| rest.split('\'').next()).map(str::to_owned).collect::<Vec<_>>()
         };
-        let fingerprint = code().flat_map(quoted).filter(is_fingerprint).last();
+        // An empty one of the administrator's must not make the journalist's count.
+        let fingerprint = match assigned("gpg_fpr").pop() {
+            Some(last) => Some(last).filter(is_fingerprint),
+            None => code().flat_map(quoted).rfind(is_fingerprint),
+        };
         let address = assigned("OSSEC_EMAIL").pop().or_else(|| {
-            let words = code().filter(|line| line.contains("mail -s")).flat_map(quoted);
-            words.filter(|word| word.parse::<Address>().is_ok()).last()
+            let mut words = code().filter(|line| line.contains("mail -s")).flat_map(quoted);
+            words.rfind(|word| word.parse::<Address>().is_ok())
         });
         Self {
             address: address.filter(|address| !address.is_empty()),
@@ -222,6 +226,8 @@ mod tests {
         assert_eq!(script.address.as_deref(), Some("admin@example.org"));
         assert_eq!(script.fingerprint, Some("2".repeat(40)));
         assert!(script.has_journalist);
+        let unset = new.replace(&"2".repeat(40), "");
+        assert_eq!(Script::parse(&unset).fingerprint, None);
         let old = "# 'x'\n/usr/bin/gpg -ear \"3333333333333333333333333333333333333333\"\n| /usr/bin/mail -s \"$S\" 'old@example.org'\n";
         let script = Script::parse(old);
         assert_eq!((script.address.as_deref(), script.fingerprint), (Some("old@example.org"), Some("3".repeat(40))));

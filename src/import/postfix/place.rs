@@ -78,6 +78,9 @@ impl Place {
             // The rest may hold a password (static:, inline:).
             return Table::Other(kind.to_owned());
         }
+        if name.split('/').any(|part| part == "..") {
+            return Table::Missing(name.to_owned());
+        }
         let path = self.path(name);
         let compiled = ["db", "lmdb", "cdb", "dir"].map(|end| PathBuf::from(format!("{}.{end}", path.display())));
         match (source::read(&path), compiled.into_iter().find(|path| path.exists())) {

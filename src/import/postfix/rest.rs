@@ -17,7 +17,7 @@ const FATES: [(&str, &str); 58] = [
     ("mynetworks*", "other machines are named in listen.networks"),
     ("inet_protocols", "IPv4 and IPv6 are tried side by side, and one that is missing costs a moment"),
     ("mydestination", "nothing is delivered on this machine; all that is accepted goes to configured recipients"),
-    ("alias_*", "nothing is delivered on this machine; recipients are addresses elsewhere"),
+    ("alias_*", "nothing is delivered on this machine, nor to programs and files; recipients are addresses elsewhere"),
     ("virtual_*", "recipients are configured; the envelope chooses among them (recipient.accept)"),
     ("local_*", "nothing is delivered on this machine"),
     ("mailbox_*", "nothing is delivered on this machine"),

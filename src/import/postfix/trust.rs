@@ -21,11 +21,19 @@ const SYSTEM: [&str; 8] = [
     "/usr/share/ca-certificates",
 ];
 
+/// The level of a policy that cannot be read: it may be a stricter one, so it is not passed over.
+const UNREADABLE: &str = "?";
+
 impl Stack {
     pub(super) fn trust(&self, draft: &mut Draft, relay: &mut Table, hop: &NextHop) {
         let (level, more) = self.level(relay, hop);
         match level.as_str() {
             "fingerprint" => self.pins(relay, &more),
+            UNREADABLE => {
+                relay.note("smtp_tls_policy_maps cannot be read here. If it pins this relay host, pin it here too;");
+                relay.note("otherwise take this line out to trust by the system's roots.");
+                relay.set("pins", vec![UNKNOWN_PIN.to_owned()]);
+            }
             "verify" | "secure" => {
                 relay.note(format!(
                     "Level {level}: the chain is verified as before. The name must be the relay host's own; Postfix took {}.",
@@ -54,10 +62,6 @@ impl Stack {
                 self.unused_authorities(relay);
             }
         }
-        if let Some(file) = self.main.get("smtp_tls_trust_anchor_file") {
-            relay.note("smtp_tls_trust_anchor_file: only those authorities counted, as in ca_file.");
-            relay.off("ca_file", file);
-        }
     }
 
     /// The level for `hop`, and the attributes a policy gives it.
@@ -68,10 +72,7 @@ impl Stack {
             self.main.get("smtp_tls_security_level").or_else(|| old.into_iter().flatten().next()).unwrap_or_default();
         for map in list(&self.main.get("smtp_tls_policy_maps").unwrap_or_default()) {
             let place::Table::Text(lines) = self.place.table(map, None) else {
-                relay.note(
-                    "smtp_tls_policy_maps cannot be read here; a stricter policy for this relay host would be lost.",
-                );
-                continue;
+                return (UNREADABLE.to_owned(), String::new());
             };
             let keys = [hop.written.as_str(), hop.host.as_str()];
             if let Some((_, policy, line)) = lines.into_iter().find(|(key, ..)| keys.contains(&key.as_str())) {
@@ -115,7 +116,9 @@ impl Stack {
 
     /// Levels that verify: the file that Postfix trusted is trusted, and nothing else.
     fn authorities(&self, draft: &mut Draft, relay: &mut Table) {
-        let file = self.main.get("smtp_tls_CAfile").filter(|file| !is_system(file));
+        let anchor = self.main.get("smtp_tls_trust_anchor_file");
+        let is_anchor = anchor.is_some();
+        let file = anchor.or_else(|| self.main.get("smtp_tls_CAfile")).filter(|file| !is_system(file));
         let directory = self.main.get("smtp_tls_CApath").filter(|path| !is_system(path));
         let adds_system = self.main.is_yes("tls_append_default_CA")
             || self.main.get("smtp_tls_CApath").is_some_and(|p| is_system(&p));
@@ -123,7 +126,7 @@ impl Stack {
             (Some(file), _) => {
                 let name = file.rsplit('/').next().unwrap_or(&file).to_owned();
                 draft.step(format!("Copy {file} to certs/{name} beside this file."));
-                if adds_system {
+                if adds_system && !is_anchor {
                     relay.note("Becomes stricter: Postfix trusted the system's authorities beside this file.");
                 } else {
                     relay.note("Only this authority is trusted, as before.");
