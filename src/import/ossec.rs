@@ -27,6 +27,8 @@ pub struct Ids {
 
 /// How many granular entries are taken; nobody writes more by hand.
 const GRANULAR: usize = 200;
+/// How many addresses of one section are taken.
+const PEOPLE: usize = 50;
 
 impl Ids {
     pub fn read(file: &Path) -> Result<Self, ImportError> {
@@ -71,7 +73,7 @@ impl Ids {
 
     /// Who gets every alert, as the IDS has it.
     pub fn recipients(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.all("email_to").map(|element| element.text.as_str()).collect();
+        let mut all: Vec<&str> = self.all("email_to").map(|element| element.text.as_str()).take(PEOPLE).collect();
         all.dedup();
         all
     }
@@ -136,6 +138,9 @@ impl Ids {
                 "{} line {line}: reports: mailed as before; they go to whoever is in their email_to, or to the default.",
                 self.name()
             ));
+        }
+        if self.all("email_to").count() > PEOPLE {
+            draft.besides(format!("email_to beyond the first {PEOPLE}: not looked at."));
         }
         if let Some(line) = self.broken {
             draft.besides(format!("{} line {line}: reading ended here: what follows is no XML.", self.name()));
@@ -209,8 +214,12 @@ fn choices(granular: &[Vec<Element>], resolve: impl Fn(&str) -> Vec<String>) -> 
     for entry in granular.iter().take(GRANULAR) {
         let line = entry.first().map_or(0, |element| element.line);
         let (accept, rest) = accept(entry);
-        for address in entry.iter().filter(|element| element.name == "email_to").flat_map(|to| resolve(&to.text)) {
+        let to = entry.iter().filter(|element| element.name == "email_to").take(PEOPLE);
+        for address in to.flat_map(|to| resolve(&to.text)) {
             let nth = choices.iter().position(|choice| choice.address.eq_ignore_ascii_case(&address));
+            if nth.is_none() && choices.len() == GRANULAR {
+                return choices;
+            }
             let nth = nth.unwrap_or_else(|| {
                 choices.push(Choice { address, accept: Vec::new(), notes: Vec::new() });
                 choices.len() - 1

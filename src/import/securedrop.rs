@@ -220,7 +220,7 @@ impl Site {
         let file = self.get("smtp_relay_cert_override_file");
         if let Some(prints) = self.get("smtp_relay_fingerprint") {
             let pins: Vec<String> =
-                prints.split([' ', ',', '|']).filter(|p| !p.is_empty()).map(|p| pin(p, relay)).collect();
+                prints.split([' ', ',', '|']).filter(|p| !p.is_empty()).take(16).map(|p| pin(p, relay)).collect();
             relay.set("pins", pins);
             if let Some(file) = file {
                 draft.besides(format!(

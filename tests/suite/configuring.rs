@@ -339,6 +339,7 @@ fn init_asks_on_a_terminal_again_where_an_answer_will_not_do_and_shows_no_passwo
     terminal.answer("6/8", USERNAME);
     terminal.answer("7/8", PASSWORD);
     terminal.answer("8/8", operator.path("ca.pem").to_str().expect("text"));
+    terminal.answer("send a test alert", "n");
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen}");
     assert!(seen.contains("instead of 40") && seen.contains("Login: 235"), "{seen}");

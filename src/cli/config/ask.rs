@@ -34,10 +34,10 @@ pub fn ask<T>(question: &str, default: Option<&str>, judge: impl Fn(&str) -> Res
     Err(wrong.unwrap_or_else(no_answer))
 }
 
-/// Yes or no; no is what an empty answer means.
-pub fn confirm(question: &str) -> Result<bool, Failure> {
+/// Yes or no; no is what anything but a yes means.
+pub fn confirm(question: &str) -> bool {
     prompt(&format!("{question} [y/N]: "));
-    Ok(matches!(line()?.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    line().is_ok_and(|line| ["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
 }
 
 /// A password, typed without an echo.

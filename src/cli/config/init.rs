@@ -12,9 +12,6 @@ use std::path::{Path, PathBuf};
 use super::super::check;
 use super::super::{EX_CANTCREAT, Failure, say};
 use super::ask;
-use crate::config::Doors;
-use crate::control::{self, Request};
-use crate::status::Status;
 use answers::Answers;
 
 #[derive(clap::Args)]
@@ -88,25 +85,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
             return Ok(code);
         }
     }
-    if wants_test(file, arguments, asks)? {
+    let offer = "Start the service now, in another window. Then send a test alert through it?";
+    if arguments.send_test || (asks && !arguments.no_check && ask::confirm(offer)) {
         return check::run(file, &check::Arguments::test_alert());
     }
     say(
         "Next: start the service, set the IDS's smtp_server to 127.0.0.1, and try it with `sealrelay check --send-test`.",
     );
     Ok(0)
-}
-
-/// A daemon that does not run cannot send one.
-fn wants_test(file: &Path, arguments: &Arguments, asks: bool) -> Result<bool, Failure> {
-    if arguments.send_test || !asks || arguments.no_check {
-        return Ok(arguments.send_test);
-    }
-    let control = Doors::find(file)?.control;
-    match control::ask::<Status>(&control, Request::Status) {
-        Ok(_) => ask::confirm(
-            "A daemon is running. Have it take this configuration with `config reload`; then send a test alert now?",
-        ),
-        Err(_) => Ok(false),
-    }
 }

@@ -2,7 +2,7 @@
 //! the operator names.
 
 use super::relay::NextHop;
-use super::{Stack, list};
+use super::{MAPS, Stack, list};
 use crate::config::Secret;
 use crate::import::draft::{Draft, PASSWORD_FILE, Table, UNKNOWN_LOGIN};
 use crate::import::postfix::place;
@@ -43,7 +43,7 @@ impl Stack {
         if let Some(pair) = maps.strip_prefix("static:") {
             return Some(split(pair.trim_matches(['{', '}'])));
         }
-        for map in list(maps) {
+        for map in list(maps).into_iter().take(MAPS) {
             match self.place.table(map, None) {
                 place::Table::Text(lines) => match entry(&lines, hop) {
                     Some(pair) => return Some(split(pair)),

@@ -23,7 +23,7 @@ pub struct MainCf {
 const DEPTH: usize = 16;
 /// Values looked up for one that is asked for.
 const STEPS: usize = 1000;
-/// Octets of an expanded value.
+/// Octets of a value, and of an expanded one.
 const LENGTH: usize = 16 * 1024;
 
 impl MainCf {
@@ -34,7 +34,8 @@ impl MainCf {
         let mut finish = |logical: Option<(usize, String)>| {
             let Some((line, text)) = logical else { return };
             let Some((name, value)) = text.split_once('=') else { return };
-            let parameter = Parameter { value: value.trim().to_owned(), line, taken: Cell::new(false) };
+            let value = value.trim().chars().take(LENGTH).collect();
+            let parameter = Parameter { value, line, taken: Cell::new(false) };
             parameters.insert(name.trim().to_owned(), parameter);
         };
         for (line, physical) in text.lines().zip(1..).map(|(text, line)| (line, text)) {

@@ -32,6 +32,8 @@ pub fn of_text(text: &str) -> Draft {
     Stack { place: Place::nowhere(), main: MainCf::parse(text), ids: None }.draft()
 }
 
+/// Tables of one parameter that are read.
+const MAPS: usize = 10;
 /// Where OSSEC and Wazuh keep theirs.
 const OSSEC_CONF: &str = "/var/ossec/etc/ossec.conf";
 

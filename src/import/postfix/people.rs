@@ -1,15 +1,13 @@
 //! Who gets the mail, and from whom it is: aliases, procmail's script, generic maps.
 
 use super::place::Table as Lines;
-use super::{Stack, list};
+use super::{MAPS, Stack, list};
 use crate::envelope::Address;
 use crate::import::draft::{Draft, UNKNOWN_LOGIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER};
 use crate::import::ossec::is_local;
 
-/// Aliases of aliases.
-const DEPTH: usize = 8;
-/// Addresses behind one alias.
-const PEOPLE: usize = 50;
+/// Names followed from one address on: aliases may name each other.
+const NAMES: usize = 100;
 /// Where the stack of the guide keeps procmail's rules and the script they call.
 const PROCMAILRC: &str = "/var/ossec/.procmailrc";
 const SCRIPT: &str = "/var/ossec/send_encrypted_alarm.sh";
@@ -57,18 +55,19 @@ impl Stack {
 
     /// Who an address really is: itself, or behind the aliases of this machine.
     fn resolve(&self, address: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        self.follow(address, 0, &mut found);
-        found.dedup();
+        let (mut found, mut seen) = (Vec::new(), Vec::new());
+        self.follow(address, &mut found, &mut seen);
         if found.is_empty() { vec![UNKNOWN_RECIPIENT.to_owned()] } else { found }
     }
 
-    fn follow(&self, address: &str, depth: usize, found: &mut Vec<String>) {
-        if depth > DEPTH || found.len() >= PEOPLE {
+    fn follow(&self, address: &str, found: &mut Vec<String>, seen: &mut Vec<String>) {
+        let name = address.to_ascii_lowercase();
+        if seen.len() >= NAMES || seen.contains(&name) {
             return;
         }
+        seen.push(name);
         if let Some(targets) = self.target(address) {
-            list(&targets).into_iter().for_each(|target| self.follow(target.trim_matches('"'), depth + 1, found));
+            list(&targets).into_iter().for_each(|target| self.follow(target.trim_matches('"'), found, seen));
         } else if !self.is_ours(address) && address.parse::<Address>().is_ok() {
             found.push(address.to_owned());
         }
@@ -90,7 +89,7 @@ impl Stack {
     }
 
     fn find(&self, maps: &str, key: &str, separator: Option<char>) -> Option<String> {
-        list(maps).into_iter().find_map(|map| match self.place.table(map, separator) {
+        list(maps).into_iter().take(MAPS).find_map(|map| match self.place.table(map, separator) {
             Lines::Text(lines) => {
                 lines.into_iter().find(|(known, ..)| known.eq_ignore_ascii_case(key)).map(|(_, value, _)| value)
             }
@@ -140,7 +139,7 @@ impl Stack {
 
     /// The address that the generic table puts in the place of the IDS's, its line, and whether others were possible.
     fn generic(&self, maps: &str, of_ids: Option<&str>) -> Option<(String, usize, bool)> {
-        let lines = list(maps).into_iter().find_map(|map| match self.place.table(map, None) {
+        let lines = list(maps).into_iter().take(MAPS).find_map(|map| match self.place.table(map, None) {
             Lines::Text(lines) => Some(lines),
             _ => None,
         })?;

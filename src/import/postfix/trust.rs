@@ -4,7 +4,7 @@
 //! turn into trust in the system's roots unnoticed.
 
 use super::relay::NextHop;
-use super::{Stack, list};
+use super::{MAPS, Stack, list};
 use crate::config::TlsPin;
 use crate::import::draft::{Draft, Table, UNKNOWN_PIN};
 use crate::import::postfix::place;
@@ -70,7 +70,7 @@ impl Stack {
         let old = old.map(|(name, level)| self.main.is_yes(name).then(|| level.to_owned()));
         let general =
             self.main.get("smtp_tls_security_level").or_else(|| old.into_iter().flatten().next()).unwrap_or_default();
-        for map in list(&self.main.get("smtp_tls_policy_maps").unwrap_or_default()) {
+        for map in list(&self.main.get("smtp_tls_policy_maps").unwrap_or_default()).into_iter().take(MAPS) {
             let place::Table::Text(lines) = self.place.table(map, None) else {
                 return (UNREADABLE.to_owned(), String::new());
             };
