@@ -100,6 +100,9 @@ pub mod sendmail;
 /// The recipient's side: whether all came, and came from the relay.
 pub mod verify;
 
+/// Configurations from what other programs were told.
+pub mod import;
+
 /// The command line.
 pub mod cli;
 

@@ -7,7 +7,7 @@ use crate::check::{self, Questions, Report};
 use crate::config::{Config, ConfigError, Given, Relay, TlsMode, Trust};
 use crate::tls::{Names, TrustError, TrustStore};
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Arguments {
     /// A relay host to look at in place of the configured one; no configuration is read then
     #[arg(long, value_name = "HOST", conflicts_with = "connect")]
@@ -110,6 +110,16 @@ fn show(arguments: &Arguments, reports: &[Report], test: Option<&check::TestAler
 }
 
 impl Arguments {
+    /// The way to the configured relay host as far as it goes without a message.
+    pub fn whole_way() -> Self {
+        Self { rcpt: true, ..Self::default() }
+    }
+
+    /// The whole way with one.
+    pub fn test_alert() -> Self {
+        Self { send_test: true, ..Self::default() }
+    }
+
     fn names_a_host(&self) -> bool {
         self.host.is_some() || self.connect.is_some()
     }
@@ -161,10 +171,11 @@ impl Arguments {
 }
 
 /// What is wrong is an argument, not a file.
-fn in_arguments(error: ConfigError) -> Failure {
+pub fn in_arguments(error: ConfigError) -> Failure {
     match &error {
         ConfigError::Value { key, what, hint, .. } => Failure::new(format!("{key}: {what}"), hint.clone(), EX_USAGE),
-        _ => error.into(),
+        ConfigError::Secret { error, .. } => Failure::new(error, error.hint(), EX_CONFIG),
+        ConfigError::Load(_) => error.into(),
     }
 }
 

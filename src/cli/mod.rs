@@ -8,8 +8,10 @@ mod check;
 mod config;
 mod demo;
 mod heartbeat;
+mod import;
 mod keys;
 mod log;
+mod new_file;
 mod openssl_words;
 mod page;
 mod queue;
@@ -68,6 +70,13 @@ enum Command {
     #[command(subcommand)]
     Alarm(alarm::Command),
     Verify(verify::Arguments),
+    /// Make a configuration from that of Postfix, of OSSEC or Wazuh, or of SecureDrop, and print it
+    ///
+    /// Each line that has no equivalent or becomes stricter has a comment; what is left to fill in stands in angle brackets.
+    /// No password is copied. Nothing is written unless told. Exit codes: 0 done, 65 not in the form it should be, 66 not
+    /// readable, 73 cannot be written or is there already.
+    #[command(subcommand)]
+    Import(import::Command),
     /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
     Sendmail(sendmail::Arguments),
@@ -140,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Heartbeat(options) => heartbeat::run(&file, &options),
         Command::Alarm(command) => alarm::run(&file, &command),
         Command::Verify(options) => verify::run(&options),
+        Command::Import(command) => import::run(&command),
         Command::Demo(options) => demo::run(&options),
         Command::Sendmail(options) => sendmail::run(&file, options),
     };

@@ -3,10 +3,12 @@
 //!
 //! Guarantees: a key or variable that is not known is refused, never ignored. On failure nothing is loaded.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
 
+use super::places::Places;
 use super::raw::RawConfig;
 
 /// The configuration file when none is named.
@@ -56,7 +58,7 @@ impl LoadError {
         match self {
             Self::Unreadable { .. } => {
                 format!(
-                    "Name the file with --config, or copy the commented sample deploy/sealrelay.toml to {DEFAULT_FILE}."
+                    "Name the file with --config, or make {DEFAULT_FILE} with `sealrelay config init` or from deploy/sealrelay.toml."
                 )
             }
             Self::Invalid { meant: Some(meant), .. } | Self::Variable { meant: Some(meant), .. } => {
@@ -71,13 +73,14 @@ impl LoadError {
     }
 }
 
-/// Reads `file` and the environment.
+/// Reads `file` and the environment: what they say, and where.
 ///
 /// # Errors
 /// The file is unreadable, or anything in it or in a `SEALRELAY_*` variable is not known.
-pub fn load(file: &Path) -> Result<RawConfig, LoadError> {
+pub fn load(file: &Path) -> Result<(RawConfig, Places), LoadError> {
     let text = std::fs::read_to_string(file).map_err(|source| LoadError::Unreadable { file: file.into(), source })?;
-    read(file, &text)
+    let raw = read(file, &text)?;
+    Ok((raw, Places::of(&text, variables().keys())))
 }
 
 /// The same for commands that every local account may call: a file that is not there, or is none of the caller's
@@ -97,15 +100,19 @@ fn read(file: &Path, text: &str) -> Result<RawConfig, LoadError> {
     })
 }
 
-fn layered(text: &str) -> Result<RawConfig, config::ConfigError> {
+/// Ours, by name.
+fn variables() -> HashMap<String, String> {
     // One that is not UTF-8 is none of ours.
-    let variables = std::env::vars_os()
+    std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with("SEALRELAY_") && name != FILE_VARIABLE)
-        .collect::<std::collections::HashMap<_, _>>();
+        .collect()
+}
+
+fn layered(text: &str) -> Result<RawConfig, config::ConfigError> {
     // `try_parsing` stays off: it turns 0123 into 123.
     let environment =
-        Environment::with_prefix("SEALRELAY").prefix_separator("_").separator("__").source(Some(variables));
+        Environment::with_prefix("SEALRELAY").prefix_separator("_").separator("__").source(Some(variables()));
     config::Config::builder()
         .add_source(File::from_str(text, FileFormat::Toml))
         .add_source(environment)

@@ -8,6 +8,7 @@ mod alarm;
 mod doors;
 mod fingerprint;
 mod load;
+mod places;
 mod portion;
 mod raw;
 mod relay;
@@ -25,6 +26,7 @@ pub use alarm::{Alarm, Endpoint, Ping, SecretUrl};
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
+pub use places::{Place, Places};
 pub use portion::Portion;
 pub use relay::{Given, Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
 pub use secret::{Origin, Secret, SecretError, SecretFile};
@@ -187,10 +189,10 @@ pub enum ConfigError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// A key is missing, or its value is not usable.
-    #[error("{file}: {key}: {what}")]
+    #[error("{place}: {key}: {what}")]
     Value {
-        /// The file.
-        file: PathBuf,
+        /// The line, or the variable.
+        place: Place,
         /// The key, with its section.
         key: String,
         /// What is wrong.
@@ -199,8 +201,13 @@ pub enum ConfigError {
         hint: String,
     },
     /// A password, token or key cannot be used.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    #[error("{place}: {error}")]
+    Secret {
+        /// Where its file is named.
+        place: Place,
+        /// Why.
+        error: SecretError,
+    },
 }
 
 impl ConfigError {
@@ -209,7 +216,7 @@ impl ConfigError {
         match self {
             Self::Load(error) => error.hint(),
             Self::Value { hint, .. } => hint.clone(),
-            Self::Secret(error) => error.hint(),
+            Self::Secret { error, .. } => error.hint(),
         }
     }
 }
@@ -225,8 +232,23 @@ impl Config {
 
     /// The same, and every file and folder that was named: all of them, or those up to the one that could not be used.
     pub fn load_and_name(file: &Path) -> (Vec<PathBuf>, Result<Self, ConfigError>) {
-        let validator = validate::Validator::of(file);
-        let loaded = load::load(file).map_err(ConfigError::from).and_then(|raw| validator.config(raw));
+        let (raw, places) = match load::load(file) {
+            Ok(loaded) => loaded,
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
+        let validator = validate::Validator::with(file, places);
+        // The first fault is as good as any to stop for; at least one is there.
+        let loaded = validator.config(raw).map_err(|mut faults| faults.swap_remove(0));
         (validator.named(), loaded)
+    }
+
+    /// The same, and where each value comes from.
+    ///
+    /// # Errors
+    /// All faults that can be told at once, in the order of the sections; at least one.
+    pub fn examine(file: &Path) -> Result<(Self, Places), Vec<ConfigError>> {
+        let (raw, places) = load::load(file).map_err(|error| vec![error.into()])?;
+        let config = validate::Validator::with(file, places.clone()).config(raw)?;
+        Ok((config, places))
     }
 }

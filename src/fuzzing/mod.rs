@@ -159,6 +159,18 @@ pub fn header(input: &[u8]) {
     }
 }
 
+/// What `import` makes of another program's file is TOML of ours and nothing else, whatever the file holds. The first octet
+/// says whose file it is.
+pub fn import(input: &[u8]) {
+    let (&kind, text) = input.split_first().unwrap_or((&0, b""));
+    let mut draft = crate::import::of_texts(usize::from(kind), &String::from_utf8_lossy(text));
+    draft.fulfil(crate::import::Wishes::default());
+    let written = draft.to_string();
+    assert!(!written.chars().any(|c| c.is_control() && c != '\n'), "a control character came through");
+    let parsed: toml::Table = written.parse().expect("TOML");
+    assert_eq!(parsed, draft.as_table(), "something escaped from its value or comment");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +222,11 @@ mod tests {
     #[test]
     fn seeds_of_honest_alerts_hold() {
         replay("alert", alert);
+    }
+
+    #[test]
+    fn seeds_of_the_importers_hold() {
+        replay("import", import);
     }
 
     #[test]

@@ -86,18 +86,6 @@ pub struct Sealer {
     size_ceiling: AtomicU64,
 }
 
-/// Checks every recipient's certificates without changing any state: for `config check`.
-///
-/// # Errors
-/// The first certificate that cannot be used today.
-pub fn lint(config: &Config, now: SystemTime) -> Result<(), Unusable> {
-    let all = config.recipients.iter().flat_map(|recipient| {
-        recipient.fingerprints.iter().map(move |fingerprint| (&recipient.certificates, fingerprint))
-    });
-    all.into_iter()
-        .try_for_each(|(files, fingerprint)| lint_certificate(files, fingerprint, Some(&config.state), now).map(|_| ()))
-}
-
 impl Sealer {
     /// Reads all certificates; `signers` sign.
     ///

@@ -1,8 +1,10 @@
 //! `tests/bad_configs/NN-what-is-wrong/`: a configuration that must be refused, and the two lines it must be refused with.
 //!
 //! Beside `sealrelay.toml` and `expected` a folder may hold `modes` (lines of `MODE FILE`) and `code` (another exit code
-//! than 78); any other file is copied beside the configuration. In `keys/` lie certificates made just now, one for each fault, in `certs/` the files of certs/test; `{admin}`
-//! and the like are the fingerprints. (keys/test will not do: its certificates are refused for being published.)
+//! than 78); any other file is copied beside the configuration. In `keys/` lie certificates made just now, one for each
+//! fault, in `certs/` the files of certs/test; `{admin}` and the like are the fingerprints. `BAD_CONFIGS_BLESS=1` writes what
+//! was said in the place of `expected`; read the difference then. (keys/test will not do: its certificates are refused for
+//! being published.)
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,6 +50,9 @@ fn every_bad_configuration_is_refused_for_its_own_reason() {
     let mut wrong = String::new();
     for folder in &folders {
         let (code, said) = refused(root, folder, &keys);
+        if std::env::var_os("BAD_CONFIGS_BLESS").is_some() {
+            fs::write(folder.join("expected"), &said).expect("written");
+        }
         let expected = fs::read_to_string(folder.join("expected")).unwrap_or_default();
         let expected_code =
             fs::read_to_string(folder.join("code")).map_or(78, |code| code.trim().parse().expect("a code"));

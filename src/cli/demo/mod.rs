@@ -95,7 +95,9 @@ fn go_on(folder: &Folder) {
         say(format!("  The folder is kept: {}", folder.path.display()));
         say("  Its sealrelay.toml is a complete configuration.");
     }
-    say("  1. Copy deploy/sealrelay.toml to /etc/sealrelay/ and fill in recipient, certificate and relay host.");
+    say(
+        "  1. sealrelay config init       asks for certificate, recipient and relay host; `import` takes them from Postfix",
+    );
     say("  2. sealrelay config check      says whether it is complete");
     say("  3. sealrelay check --login     goes the way to your relay host and logs in");
     say("  4. sealrelay run               and point the IDS's smtp_server at 127.0.0.1");

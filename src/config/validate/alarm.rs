@@ -49,7 +49,7 @@ impl Validator<'_> {
         shared: &Shared<'_>,
     ) -> Result<Option<Endpoint>, ConfigError> {
         let (Some(file), Some(trust)) = (file, &shared.trust) else { return Ok(None) };
-        let text = self.secret_file(what, &file).read()?;
+        let text = self.secret_file(what, &file).read().map_err(|error| self.secret_fault(key, error))?;
         let url: HttpsUrl = text.reveal().trim().parse().map_err(|error| {
             // The address is a secret: what is wrong with it is said without it.
             let what = match error {

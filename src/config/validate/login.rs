@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::Validator;
 use crate::config::raw::{RawAuth, RawGrant, RawOAuth, RawRelay};
-use crate::config::{ConfigError, Grant, HttpsUrl, Login, Mechanism, OAuth, Proof, Proxy, Trust};
+use crate::config::{
+    ConfigError, Grant, HttpsUrl, Login, Mechanism, OAuth, Proof, Proxy, Secret, SecretError, SecretFile, Trust,
+};
 use crate::envelope::hex;
 use crate::tls::TrustStore;
 
@@ -23,11 +25,21 @@ impl Validator<'_> {
         if username.is_empty() || username.contains(|c: char| c.is_control()) {
             return Err(self.wrong("relay.username", "is empty or holds a control character", "Write it again."));
         }
+        // What `import` leaves where it does not know the login.
+        if username.starts_with('<') && username.ends_with('>') {
+            return Err(self.wrong(
+                "relay.username",
+                format!("{username:?} is still to be filled in"),
+                "Write the login.",
+            ));
+        }
         let proof = match (raw.password_file.take(), raw.token_file.take(), raw.oauth.take()) {
-            (Some(file), None, None) => Proof::Password(self.secret_file("password", &file).read()?),
+            (Some(file), None, None) => {
+                Proof::Password(self.secret("relay.password_file", &self.secret_file("password", &file))?)
+            }
             (None, Some(file), None) => {
                 let file = self.secret_file("token", &file);
-                file.read()?;
+                self.secret("relay.token_file", &file)?;
                 Proof::TokenFile(file)
             }
             (None, None, Some(raw)) => Proof::OAuth(Box::new(self.oauth(raw, &username, proxy, state)?)),
@@ -49,6 +61,16 @@ impl Validator<'_> {
             return Err(self.wrong("relay.auth", what, hint));
         }
         Ok(Some(Login { username, proof, mechanism }))
+    }
+
+    /// What a file of secrets holds; a fault of it is one of the key that names it.
+    pub(super) fn secret(&self, key: &str, file: &SecretFile) -> Result<Secret, ConfigError> {
+        file.read().map_err(|error| self.secret_fault(key, error))
+    }
+
+    /// The fault of a secret that `key` names.
+    pub(super) fn secret_fault(&self, key: &str, error: SecretError) -> ConfigError {
+        ConfigError::Secret { place: self.place(key), error }
     }
 
     /// Without a username nothing may wait for one.
@@ -73,11 +95,13 @@ impl Validator<'_> {
             self.wrong("relay.oauth.token_url", error.to_string(), "Write it as https://host/path: it carries secrets.")
         })?;
         let client_id = self.present("relay.oauth.client_id", raw.client_id)?;
-        let secret = raw.client_secret_file.map(|file| self.secret_file("client secret", &file).read()).transpose()?;
+        let secret =
+            |file: String| self.secret("relay.oauth.client_secret_file", &self.secret_file("client secret", &file));
+        let secret = raw.client_secret_file.map(secret).transpose()?;
         let grant = match (raw.grant.unwrap_or(RawGrant::RefreshToken), raw.refresh_token_file) {
             (RawGrant::RefreshToken, Some(file)) => {
                 let file = self.secret_file("refresh token", &file);
-                file.read()?;
+                self.secret("relay.oauth.refresh_token_file", &file)?;
                 Grant::RefreshToken { file, kept: state.join(kept_name(&token_url, &client_id, username)) }
             }
             (RawGrant::ClientCredentials, None) if secret.is_some() => Grant::ClientCredentials,

@@ -6,7 +6,7 @@ mod login;
 mod recipient;
 mod relay;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::raw::{OneOrMore, RawConfig, RawControl, RawLevel, RawListen, RawLog, RawMetrics, RawOutput, RawSender};
-use super::{Config, ConfigError, Level, Listen, Log, Metrics, Portion, Relay, Sender};
+use super::{Config, ConfigError, Level, Listen, Log, Metrics, Place, Places, Portion, Relay, Sender};
 use crate::envelope::{Address, AddressError};
 use crate::maillog::Output;
 
@@ -23,12 +23,21 @@ pub struct Validator<'a> {
     file: &'a Path,
     folder: &'a Path,
     named: RefCell<Vec<PathBuf>>,
+    places: Places,
+    /// The `[[recipient]]` or `[[relay]]` that is looked at, for messages.
+    entry: Cell<Option<(&'static str, usize)>>,
 }
 
 impl<'a> Validator<'a> {
     /// For the configuration in `file`.
     pub fn of(file: &'a Path) -> Self {
-        Self { file, folder: file.parent().unwrap_or(Path::new(".")), named: RefCell::default() }
+        Self::with(file, Places::default())
+    }
+
+    /// The same, for messages that name the line.
+    pub fn with(file: &'a Path, places: Places) -> Self {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        Self { file, folder, named: RefCell::default(), places, entry: Cell::new(None) }
     }
 
     /// Every file and folder that was named so far.
@@ -39,30 +48,44 @@ impl<'a> Validator<'a> {
     /// All of it.
     ///
     /// # Errors
-    /// Whatever is missing, not usable, or contradicts something else.
-    pub fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
-        let state = self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?;
-        let relays = self.relays(raw.relay, &state)?;
+    /// Whatever is missing, not usable, or contradicts something else: the first fault of each part.
+    pub fn config(&self, raw: RawConfig) -> Result<Config, Vec<ConfigError>> {
+        let mut faults = Faults::default();
         let control = self.control(raw.control);
-        let config = Config {
-            file: self.file.to_owned(),
-            files: Vec::new(),
-            listen: self.listen(raw.listen, &control)?,
-            sender: self.sender(raw.sender, &relays)?,
-            recipients: self.recipients(raw.recipient)?,
-            spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
-            lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
-            quota: self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1)?,
-            reserve: self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0)?,
-            heartbeat: self.heartbeat(raw.heartbeat)?,
-            alarm: self.alarm(raw.alarm, &relays)?,
-            relays,
-            state,
-            control,
-            log: log(&raw.log),
-            metrics: self.metrics(raw.metrics)?,
+        let listen = faults.keep(self.listen(raw.listen, &control));
+        let recipients = faults.keep_all(self.recipients(raw.recipient));
+        let state = faults.keep(self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay"));
+        let relays = faults.keep_all(self.relays(raw.relay, state.as_deref().unwrap_or(Path::new(""))));
+        let sender = relays.as_deref().and_then(|relays| faults.keep(self.sender(raw.sender, relays)));
+        let alarm = relays.as_deref().and_then(|relays| faults.keep(self.alarm(raw.alarm, relays)));
+        let spool = faults.keep(self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay"));
+        let lifetime = self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR);
+        let lifetime = faults.keep(lifetime);
+        let quota = faults.keep(self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1));
+        let reserve = faults.keep(self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0));
+        let heartbeat = faults.keep(self.heartbeat(raw.heartbeat));
+        let metrics = faults.keep(self.metrics(raw.metrics));
+        let whole = || {
+            Some(Config {
+                file: self.file.to_owned(),
+                files: self.named(),
+                listen: listen?,
+                sender: sender?,
+                recipients: recipients?,
+                relays: relays?,
+                spool: spool?,
+                lifetime: lifetime?,
+                quota: quota?,
+                reserve: reserve?,
+                heartbeat: heartbeat?,
+                alarm: alarm?,
+                state: state?,
+                control,
+                log: log(&raw.log),
+                metrics: metrics?,
+            })
         };
-        Ok(Config { files: self.named(), ..config })
+        whole().ok_or(faults.0)
     }
 
     /// The control socket.
@@ -283,7 +306,50 @@ impl<'a> Validator<'a> {
     }
 
     fn wrong(&self, key: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> ConfigError {
-        ConfigError::Value { file: self.file.into(), key: key.into(), what: what.into(), hint: hint.into() }
+        let key = key.into();
+        ConfigError::Value { place: self.place(&key), key, what: what.into(), hint: hint.into() }
+    }
+
+    /// Where `key`, as messages name it, is set: `relay.host` and `recipient admin@example.org: certificate` are those of
+    /// the entry that is looked at.
+    fn place(&self, key: &str) -> Place {
+        let in_entry = self.entry.get().and_then(|(section, nth)| {
+            let rest = key.strip_prefix(section)?;
+            let rest = rest.rsplit_once(": ").map(|(_, rest)| rest).or(rest.strip_prefix('.'))?;
+            Some(format!("{section}[{nth}].{rest}"))
+        });
+        self.places.find(self.file, in_entry.as_deref().unwrap_or(key))
+    }
+
+    /// Each entry of `section` by itself.
+    fn entries<R, T>(
+        &self,
+        section: &'static str,
+        raw: Vec<R>,
+        validated: impl Fn(R) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, Vec<ConfigError>> {
+        let mut faults = Faults::default();
+        let entries = raw.into_iter().enumerate().filter_map(|(nth, entry)| {
+            self.entry.set(Some((section, nth)));
+            faults.keep(validated(entry))
+        });
+        let entries = entries.collect();
+        self.entry.set(None);
+        if faults.0.is_empty() { Ok(entries) } else { Err(faults.0) }
+    }
+}
+
+/// What is wrong, so far.
+#[derive(Default)]
+struct Faults(Vec<ConfigError>);
+
+impl Faults {
+    fn keep<T>(&mut self, outcome: Result<T, ConfigError>) -> Option<T> {
+        outcome.map_err(|fault| self.0.push(fault)).ok()
+    }
+
+    fn keep_all<T>(&mut self, outcome: Result<T, Vec<ConfigError>>) -> Option<T> {
+        outcome.map_err(|faults| self.0.extend(faults)).ok()
     }
 }
 

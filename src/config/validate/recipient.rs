@@ -7,10 +7,14 @@ use crate::config::raw::{RawFormat, RawOnExpired, RawRecipient, RawSeipd};
 use crate::config::{ConfigError, Format, OnExpired, OpenPgpFingerprint, Recipient};
 
 impl Validator<'_> {
-    pub(super) fn recipients(&self, raw: Vec<RawRecipient>) -> Result<Vec<Recipient>, ConfigError> {
+    pub(super) fn recipients(&self, raw: Vec<RawRecipient>) -> Result<Vec<Recipient>, Vec<ConfigError>> {
         let single = raw.len() == 1;
-        let recipients =
-            raw.into_iter().map(|entry| self.recipient(entry, single)).collect::<Result<Vec<_>, ConfigError>>()?;
+        let recipients = self.entries("recipient", raw, |entry| self.recipient(entry, single))?;
+        self.fit_together(&recipients).map_err(|fault| vec![fault])?;
+        Ok(recipients)
+    }
+
+    fn fit_together(&self, recipients: &[Recipient]) -> Result<(), ConfigError> {
         let mut seen = HashSet::new();
         if let Some(twice) = recipients.iter().find(|r| !seen.insert(r.address.as_str().to_ascii_lowercase())) {
             return Err(self.wrong(
@@ -31,7 +35,7 @@ impl Validator<'_> {
                 "Set default = true on who gets what nobody else claims.",
             ));
         }
-        Ok(recipients)
+        Ok(())
     }
 
     fn recipient(&self, raw: RawRecipient, single: bool) -> Result<Recipient, ConfigError> {

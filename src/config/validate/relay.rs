@@ -45,22 +45,23 @@ impl Relay {
 
 impl Validator<'_> {
     /// All relay hosts, in the order they are tried; at least one.
-    pub(super) fn relays(&self, raw: Vec<RawRelay>, state: &Path) -> Result<Vec<Relay>, ConfigError> {
+    pub(super) fn relays(&self, raw: Vec<RawRelay>, state: &Path) -> Result<Vec<Relay>, Vec<ConfigError>> {
         if raw.is_empty() {
-            return Err(self.wrong("relay", "there is no relay host", "Add a [[relay]] with host, port and login."));
+            let hint = "Add a [[relay]] with host, port and login.";
+            return Err(vec![self.wrong("relay", "there is no relay host", hint)]);
         }
         if raw.len() > RELAYS {
             let what = format!("{} relay hosts", raw.len());
-            return Err(self.wrong("relay", what, format!("Keep the first {RELAYS} at most.")));
+            return Err(vec![self.wrong("relay", what, format!("Keep the first {RELAYS} at most."))]);
         }
-        let relays = raw.into_iter().map(|relay| self.relay(relay, state)).collect::<Result<Vec<_>, _>>()?;
+        let relays = self.entries("relay", raw, |relay| self.relay(relay, state))?;
         let mut seen = HashSet::new();
         match relays.iter().find(|relay| !seen.insert(relay.name().to_ascii_lowercase())) {
-            Some(twice) => Err(self.wrong(
+            Some(twice) => Err(vec![self.wrong(
                 "relay",
                 format!("{} stands in two entries", twice.name()),
                 "A second entry helps only if it is another relay host, or another port of it.",
-            )),
+            )]),
             None => Ok(relays),
         }
     }
@@ -138,7 +139,9 @@ impl Validator<'_> {
         let key = format!("{section}.proxy_username");
         let login = match (way.username, way.password_file) {
             (None, None) => None,
-            (Some(username), Some(file)) => Some((username, self.secret_file("proxy password", &file).read()?)),
+            (Some(username), Some(file)) => {
+                Some((username, self.secret("relay.proxy_password_file", &self.secret_file("proxy password", &file))?))
+            }
             _ => {
                 let hint = "Set proxy_username and proxy_password_file, or neither.";
                 return Err(self.wrong(key, "one half of a login", hint));
@@ -161,7 +164,7 @@ impl Validator<'_> {
             (Some(certificate), Some(key)) => {
                 let loaded = ClientIdentity::load(&self.path(&certificate), &self.secret_file("client key", &key));
                 loaded.map(Some).map_err(|error| match error {
-                    IdentityError::Secret(error) => error.into(),
+                    IdentityError::Secret(error) => self.secret_fault("relay.client_key", error),
                     error => self.wrong("relay.client_certificate", error.to_string(), error.hint()),
                 })
             }
