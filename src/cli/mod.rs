@@ -20,7 +20,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_FILE};
 
@@ -51,18 +51,14 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Look at and move what lies in the spool
     #[command(subcommand)]
     Queue(queue::Command),
     /// Look at certificates, and at the relay's own key
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Tell how the daemon is
     Status(status::Arguments),
-    /// Send every recipient a heartbeat now: how the relay is, and what became of every number
     Heartbeat(heartbeat::Arguments),
     Verify(verify::Arguments),
-    /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
     Sendmail(sendmail::Arguments),
 }
@@ -108,6 +104,11 @@ const EX_TEMPFAIL: u8 = 75;
 const EX_NOPERM: u8 = 77;
 /// The configuration is wrong.
 const EX_CONFIG: u8 = 78;
+
+/// The command line as clap knows it: man pages and completions are made from it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {

@@ -8,6 +8,8 @@ use crate::control::{self, Request};
 use crate::spool::Spool;
 use crate::status::{Certificate, Counts, State, Status, spool_warnings};
 
+/// Tell how the daemon is
+///
 /// Exit codes: 0 well, 75 somebody should look, 69 broken or not running.
 #[derive(clap::Args)]
 pub struct Arguments {

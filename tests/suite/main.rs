@@ -19,6 +19,7 @@ mod invariants;
 mod key_lint;
 mod keys;
 mod logs;
+mod manual;
 mod matrix;
 mod memory;
 mod metrics;
