@@ -22,6 +22,7 @@ use crate::maillog;
 use crate::metrics;
 use crate::pipeline::{Pipeline, SizeLimit};
 use crate::queue;
+use crate::sandbox::Sandbox;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
 use crate::shutdown;
 use crate::spool::{Spool, SpoolError};
@@ -71,6 +72,12 @@ pub enum StartError {
     /// A reload would have to change what only a start can.
     #[error("{0} changed, which needs a restart; nothing of the new configuration is in force")]
     NeedsRestart(String),
+    /// A reload names what the sandbox hides.
+    #[error(
+        "{0} lies where the daemon, since its start, can read nothing, which needs a restart; nothing of the new \
+         configuration is in force"
+    )]
+    OutOfReach(PathBuf),
     /// A part ended that should not.
     #[error("{0} broke off")]
     BrokeOff(&'static str),
@@ -103,6 +110,9 @@ impl StartError {
             }
             Self::Metrics(..) => "Another program may be there; change [metrics], or remove it.".to_owned(),
             Self::NeedsRestart(_) => "Restart the service. No alert is lost by that.".to_owned(),
+            Self::OutOfReach(_) => {
+                "Move it beside the configuration, or restart the service. No alert is lost by that.".to_owned()
+            }
             Self::BrokeOff(_) => {
                 "This is a fault of sealrelay, please report it. What was accepted is in the spool.".to_owned()
             }
@@ -114,6 +124,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Trust(_) | Self::Certificate(_) | Self::NeedsRestart(_) => 78,
+            Self::OutOfReach(_) => 78,
             Self::Signer(error) => error.exit_code(),
             Self::State(..) | Self::Control(..) => 73,
             Self::Spool(SpoolError::InUse(_)) => 75,
@@ -127,29 +138,42 @@ impl StartError {
     }
 }
 
-/// Runs the daemon until it is told to end, on the sockets in `handed` or on its own.
+/// Makes the folders that `config` names, and takes from this process all that the daemon does not need. To be called
+/// before the first thread is started.
+///
+/// # Errors
+/// A folder is not there and cannot be made, or others can change it.
+pub fn confine(config: &Config) -> Result<Sandbox, StartError> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    make_private(&config.state).map_err(|error| StartError::State(config.state.clone(), error))?;
+    make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
+    // A folder that cannot be made is told of when its socket cannot.
+    let _ = config.listen.socket.as_deref().map_or(Ok(()), intake::make_folder);
+    let _ = [Some(&config.control), config.metrics.socket.as_ref()]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| control::make_folder(path));
+    Ok(Sandbox::enter(config))
+}
+
+/// Runs the daemon until it is told to end, on the sockets in `handed` or on its own, within `sandbox`.
 ///
 /// # Errors
 /// It cannot start.
-pub fn run(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
-    // Memory holds alerts and the password: none of it may reach the disk by a core dump.
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none)
-        .map_err(|error| StartError::System(error.into()))?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+pub fn run(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result<(), StartError> {
     // The usual report of a panic quotes what was being handled, which may be an alert.
     std::panic::set_hook(Box::new(|panic| {
         maillog::broke_off(&panic.location().map_or_else(String::new, ToString::to_string));
     }));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::System)?;
-    let outcome = runtime.block_on(serve(config, handed));
+    let outcome = runtime.block_on(serve(config, handed, sandbox));
     // A blocking task that hangs on a dead disk must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
 }
 
-async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
-    let running = Arc::new(Running::open(config)?);
+async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result<(), StartError> {
+    let running = Arc::new(Running::open(config, sandbox)?);
     // Before the first client: a signal that comes earlier ends the process, which has promised nothing yet.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::System)?;
@@ -217,15 +241,13 @@ struct Running {
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     since: SystemTime,
+    sandbox: Sandbox,
     config: Mutex<Config>,
     reloading: Mutex<()>,
 }
 
 impl Running {
-    fn open(config: &Config) -> Result<Self, StartError> {
-        let state = |error| StartError::State(config.state.clone(), error);
-        make_private(&config.state).map_err(state)?;
-        make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
+    fn open(config: &Config, sandbox: Sandbox) -> Result<Self, StartError> {
         let (tls, sealer) = prepare(config)?;
         let spool = Arc::new(Spool::open(config, LOCK_PATIENCE)?);
         let counters = Arc::new(Counters::default());
@@ -239,6 +261,7 @@ impl Running {
             spool,
             counters,
             since: SystemTime::now(),
+            sandbox,
             config: Mutex::new(config.clone()),
             reloading: Mutex::default(),
         })
@@ -256,11 +279,7 @@ impl Running {
     }
 
     fn reload_from(&self, in_force: &Config) -> Result<(), StartError> {
-        let reloaded = Config::load(&in_force.file).map_err(StartError::from).and_then(|config| {
-            refuse_what_needs_a_restart(in_force, &config)?;
-            prepare(&config).map(|prepared| (config, prepared))
-        });
-        match reloaded {
+        match self.read_again(in_force) {
             Ok((config, (tls, sealer))) => {
                 // From here on nothing can go wrong: what was prepared is put in force.
                 self.pipeline.reload(&config, sealer);
@@ -277,9 +296,25 @@ impl Running {
         }
     }
 
+    fn read_again(&self, in_force: &Config) -> Result<(Config, (Vec<Tls>, Sealer)), StartError> {
+        let (named, loaded) = Config::load_and_name(&in_force.file);
+        if let Ok(config) = &loaded {
+            refuse_what_needs_a_restart(in_force, config)?;
+        }
+        // Before whatever became of reading it: the system's own word for it is permissions, and no chmod helps.
+        if let Some(hidden) = named.iter().find(|path| self.sandbox.hides(path)) {
+            return Err(StartError::OutOfReach(hidden.clone()));
+        }
+        let config = loaded?;
+        let prepared = prepare(&config)?;
+        Ok((config, prepared))
+    }
+
     /// Says once what is in force.
     fn announce(&self, listening: &[String]) {
         maillog::started(env!("CARGO_PKG_VERSION"), &self.in_force());
+        let walls = self.sandbox.confinement();
+        maillog::confined(&walls.landlock, &walls.seccomp, walls.complete);
         listening.iter().for_each(|address| maillog::listening(address));
         self.advise(&self.config());
     }
@@ -369,6 +404,7 @@ impl Running {
             relays: self.deliver.status(),
             log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
+            sandbox: self.sandbox.confinement().clone(),
             certificates: self.pipeline.certificates(),
             warnings: Vec::new(),
             advice: advice(&self.config()),
@@ -463,7 +499,8 @@ fn advice_on(relay: &Relay) -> Vec<String> {
 /// There is swap, and no control group keeps this process from it.
 fn swap_is_possible() -> bool {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let is_there = read("/proc/swaps").lines().count() > 1;
+    // Not /proc/swaps, which the unit hides.
+    let is_there = rustix::system::sysinfo().totalswap > 0;
     let group = read("/proc/self/cgroup");
     let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let limit = read(&format!("/sys/fs/cgroup{}/memory.swap.max", group.trim_end_matches('/')));

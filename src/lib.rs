@@ -55,6 +55,9 @@ pub mod pipeline;
 /// Start, tasks, signals, the end.
 pub mod daemon;
 
+/// What the daemon takes from itself before the first client.
+pub mod sandbox;
+
 /// What systemd is told.
 pub mod systemd;
 

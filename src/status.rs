@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::Confinement;
 use crate::spool::{Room, Totals};
 
 /// One number that only grows.
@@ -216,6 +217,9 @@ pub struct Status {
     /// Lines of log that could not be written.
     #[serde(default)]
     pub log_lines_dropped: u64,
+    /// What confines the daemon.
+    #[serde(default)]
+    pub sandbox: Confinement,
     /// The fingerprint of the key that signs.
     pub signer: String,
     /// Recipients' certificates that have an end.

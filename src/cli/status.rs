@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, say_json, time};
 use crate::config::Config;
 use crate::control::{self, Request};
+use crate::sandbox::Confinement;
 use crate::spool::Spool;
 use crate::status::{Certificate, Counts, State, Status, spool_warnings};
 
@@ -53,6 +54,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         spool: totals,
         relays: Vec::new(),
         log_lines_dropped: 0,
+        sandbox: Confinement::default(),
         signer: String::new(),
         certificates: Vec::new(),
         warnings,
@@ -92,6 +94,7 @@ fn show(status: &Status) {
     }
     if status.running {
         say(format!("  signer     {}", status.signer));
+        say(format!("  confined   Landlock {}; seccomp {}", status.sandbox.landlock, status.sandbox.seccomp));
     }
     status.warnings.iter().for_each(|warning| say(format!("  ! {warning}")));
     status.advice.iter().for_each(|advice| say(format!("  - {advice}")));

@@ -36,6 +36,8 @@ use crate::maillog::Output;
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
+    /// Every file and folder it names, to read or to write.
+    pub files: Vec<PathBuf>,
     /// Intake.
     pub listen: Listen,
     /// What relay hosts see as the origin.
@@ -214,7 +216,13 @@ impl Config {
     /// # Errors
     /// Whatever is missing, not known, not usable, or contradicts something else.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let raw = load::load(file)?;
-        validate::Validator::of(file).config(raw)
+        Self::load_and_name(file).1
+    }
+
+    /// The same, and every file and folder that was named: all of them, or those up to the one that could not be used.
+    pub fn load_and_name(file: &Path) -> (Vec<PathBuf>, Result<Self, ConfigError>) {
+        let validator = validate::Validator::of(file);
+        let loaded = load::load(file).map_err(ConfigError::from).and_then(|raw| validator.config(raw));
+        (validator.named(), loaded)
     }
 }

@@ -113,8 +113,12 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-/// systemd's RuntimeDirectory= makes the folder; without it we do, so that other accounts can pass through it.
-fn make_folder(path: &Path) -> io::Result<()> {
+/// Makes the folder of the socket `path`, if it is not there: systemd's RuntimeDirectory= does; without it we do, so that
+/// other accounts can pass through it.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_folder(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
     std::fs::create_dir_all(folder)?;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))

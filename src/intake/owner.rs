@@ -1,6 +1,7 @@
 //! Which local user owns the other end of a loopback connection, for `allow_users`.
 //!
-//! The kernel lists every TCP socket with its owner in /proc/net/tcp and tcp6. The client's own socket is the one whose
+//! The kernel lists every TCP socket with its owner in /proc/self/net/tcp and tcp6 (/proc/net, a link to these, is not
+//! there under the unit's `ProcSubset=pid`). The client's own socket is the one whose
 //! local and remote address are ours the other way round. A socket whose program is already gone is listed with inode 0
 //! and uid 0: that is nobody, and never root.
 //!
@@ -11,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The uid that owns the client's end of the connection from `client` to `server`, both on this machine.
 pub fn of(client: SocketAddr, server: SocketAddr) -> Option<u32> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
         .find_map(|table| in_table(&table, client, server))

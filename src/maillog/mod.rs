@@ -25,6 +25,14 @@ pub fn started(version: &str, summary: &str) {
     info!("started, version {version}, {summary}");
 }
 
+/// What files, ports and system calls the daemon has left itself.
+pub fn confined(landlock: &str, seccomp: &str, complete: bool) {
+    match complete {
+        true => info!("confined: Landlock {landlock}, seccomp {seccomp}"),
+        false => warn!("not wholly confined: Landlock {landlock}, seccomp {seccomp}; mail is relayed all the same"),
+    }
+}
+
 /// A changed configuration is in force.
 pub fn reloaded(summary: &str) {
     info!("configuration reloaded, {summary}");

@@ -185,6 +185,8 @@ impl Trial {
         let (relay_host, authority, identity) = RelayHost::honest();
         let honest = Script::honest(&identity);
         let setup = Setup::new(relay_host.port, &authority.pem).recipient("other@example.org", "default = true");
+        // Makes keep/ a folder that the confined daemon may link what it removes into.
+        let setup = setup.logging("[metrics]\ntextfile = \"keep/numbers.prom\"\n");
         let setup = if life == Life::Operated { setup.recipient(GONE, "default = true") } else { setup };
         setup.configure();
         let mut faults = Faults::of(&setup);

@@ -54,10 +54,14 @@ unpacked=(
     cron                # mails what jobs print, by way of sendmail
     libpam-modules      # cron asks PAM whether a job may run
     prometheus          # promtool, which judges the metrics
+    systemd             # systemd-analyze and the like, which judge the units
+    libsystemd-shared   # what these have in common
+    apparmor            # apparmor_parser, which judges the profile
 )
 
 # The programs of the folder that tests call by name.
-programs=(smtp-source smtp-sink posttls-finger postconf postcat saslpasswd2 bsd-mailx mail.mailutils s-nail msmtp promtool)
+programs=(smtp-source smtp-sink posttls-finger postconf postcat saslpasswd2 bsd-mailx mail.mailutils s-nail msmtp promtool
+    apparmor_parser systemd-analyze systemd-sysusers systemd-tmpfiles)
 
 folder=$(realpath -m "${1:-target/peers}")
 
@@ -67,7 +71,8 @@ unpacked_is_good() {
     [ -e "$folder/env" ] || return 1
     local program
     for program in lib/postfix/sbin/smtpd lib/postfix/sbin/master sbin/smtp-source sbin/saslpasswd2 \
-        bin/procmail bin/formail bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp bin/promtool sbin/cron; do
+        bin/procmail bin/formail bin/bsd-mailx bin/mail.mailutils bin/s-nail bin/msmtp bin/promtool sbin/cron \
+        sbin/apparmor_parser bin/systemd-analyze bin/systemd-sysusers bin/systemd-tmpfiles; do
         loads "$folder/root/usr/$program" || { bad=$program; return 1; }
     done
 }
@@ -118,6 +123,7 @@ unpack() {
     for archive in "$download"/*.deb; do
         dpkg -x "$archive" "$folder/root"
     done
+    join_usr
     # procmail comes as set-user-ID root: nothing in a folder of tests may be.
     chmod -R ug-s "$folder/root"
     rm -rf "$download" "$folder/log"
@@ -128,6 +134,16 @@ unpack() {
         echo "The unpacked $bad does not load: see the libraries above." >&2
         return 69
     fi
+}
+
+# Debian 12 packages still name /bin, /lib and /sbin, which have been links into /usr for long.
+join_usr() {
+    local old
+    for old in bin lib lib64 sbin; do
+        [ ! -d "$folder/root/$old" ] || [ -L "$folder/root/$old" ] || {
+            cp -a "$folder/root/$old/." "$folder/root/usr/$old/" && rm -rf "${folder:?}/root/$old"
+        }
+    done
 }
 
 # Wrappers find the folder from their own place, so it may be moved with the clone.
@@ -155,7 +171,7 @@ export PEERS_DIR
 # Only for the unpacked programs, as LD_LIBRARY_PATH and SASL_PATH: never export them to anything else.
 PEERS_LIBRARIES=$PEERS_DIR/root/usr/lib/postfix
 PEERS_SASL_PLUGINS=$(echo "$PEERS_DIR"/root/usr/lib/*-linux-gnu*/sasl2)
-for peers_directory in "$PEERS_DIR"/root/usr/lib/*-linux-gnu* "$PEERS_DIR"/root/lib/*-linux-gnu*; do
+for peers_directory in "$PEERS_DIR"/root/usr/lib/*-linux-gnu* "$PEERS_DIR"/root/usr/lib/*-linux-gnu*/systemd; do
     [ ! -d "$peers_directory" ] || PEERS_LIBRARIES+=:$peers_directory
 done
 unset peers_directory

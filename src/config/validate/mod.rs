@@ -5,6 +5,7 @@ mod login;
 mod recipient;
 mod relay;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,12 +21,18 @@ use crate::maillog::Output;
 pub struct Validator<'a> {
     file: &'a Path,
     folder: &'a Path,
+    named: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> Validator<'a> {
     /// For the configuration in `file`.
     pub fn of(file: &'a Path) -> Self {
-        Self { file, folder: file.parent().unwrap_or(Path::new(".")) }
+        Self { file, folder: file.parent().unwrap_or(Path::new(".")), named: RefCell::default() }
+    }
+
+    /// Every file and folder that was named so far.
+    pub fn named(&self) -> Vec<PathBuf> {
+        self.named.borrow().clone()
     }
 
     /// All of it.
@@ -36,8 +43,9 @@ impl<'a> Validator<'a> {
         let state = self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay")?;
         let relays = self.relays(raw.relay, &state)?;
         let control = self.control(raw.control);
-        Ok(Config {
+        let config = Config {
             file: self.file.to_owned(),
+            files: Vec::new(),
             listen: self.listen(raw.listen, &control)?,
             sender: self.sender(raw.sender, &relays)?,
             recipients: self.recipients(raw.recipient)?,
@@ -51,7 +59,8 @@ impl<'a> Validator<'a> {
             control,
             log: log(&raw.log),
             metrics: self.metrics(raw.metrics)?,
-        })
+        };
+        Ok(Config { files: self.named(), ..config })
     }
 
     /// The control socket.
@@ -264,8 +273,11 @@ impl<'a> Validator<'a> {
         }
     }
 
+    /// Every path comes by here, so that the daemon's sandbox knows of it.
     fn path(&self, name: &str) -> PathBuf {
-        std::path::absolute(self.folder.join(name)).unwrap_or_else(|_| self.folder.join(name))
+        let path = std::path::absolute(self.folder.join(name)).unwrap_or_else(|_| self.folder.join(name));
+        self.named.borrow_mut().push(path.clone());
+        path
     }
 
     fn wrong(&self, key: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> ConfigError {

@@ -1,6 +1,8 @@
 //! The daemon under test: a folder with its configuration, and its process.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -216,6 +218,13 @@ impl Setup {
         self.start_by(with_hosts(&self.write("hosts", hosts.as_bytes()), &self.command(&["run"])))
     }
 
+    /// Gives all there is to Debian's user daemon (uid 1), for a daemon started by [`unprivileged`]. Needs root.
+    pub fn give_away(&self) {
+        let own = std::iter::once(self.path(""));
+        let files = fs::read_dir(self.path("")).expect("listed").flatten().map(|file| file.path());
+        own.chain(files).for_each(|path| chown(path, Some(1), Some(1)).expect("given"));
+    }
+
     /// Starts the daemon by a command that becomes it.
     pub fn start_by(&self, command: Command) -> Daemon<'_> {
         self.try_start_by(command).unwrap_or_else(|| panic!("the daemon ended at once:\n{}", self.log()))
@@ -295,6 +304,13 @@ pub fn with_hosts(hosts: &Path, command: &Command) -> Command {
     unshare.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(hosts);
     unshare.arg(command.get_program()).args(command.get_args());
     unshare
+}
+
+/// `program` as Debian's user daemon (uid 1). Needs root.
+pub fn unprivileged(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=1", "--regid=1", "--clear-groups"]).arg(program);
+    command
 }
 
 /// The binary, without the environment's settings.
