@@ -59,12 +59,14 @@ install_cargo_tool cargo-auditable $cargo_auditable
 rustup target list --installed | grep -qx $static || rustup target add $static
 
 folder=$(realpath -m "${1:-target/release-files}")
-target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+# Beside the source, so that one prefix covers both.
+unset CARGO_TARGET_DIR
+target=$PWD/target
 version=$(sed -n 's/^version = "\(.*\)"/\1/p;/^version/q' Cargo.toml)
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -l deploy/debian/changelog -S Timestamp)
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
 umask 022
-export RUSTFLAGS="--remap-path-prefix=$target=/target --remap-path-prefix=$PWD=/sealrelay --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+export RUSTFLAGS="--remap-path-prefix=$PWD=/sealrelay --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 # OpenSSL would look for plug-ins in the folder it was built in, which may be anybody's on the machine it runs on.
 export GNUMAKEFLAGS="MODULESDIR=/nonexistent ENGINESDIR=/nonexistent"
 

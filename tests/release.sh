@@ -10,7 +10,7 @@
 #   bench          the static program's line of benches/throughput.sh
 #   lifecycle      install, upgrade, remove, reinstall, purge, beside Postfix and in its place, in a chroot
 #
-# The steps behind the first use what it built, in target/release-trial. Ends with a summary; status 1 if anything does
+# The steps behind the first use what it built, in target/release-trial (or the folder that RELEASE_TRIAL names). Ends with a summary; status 1 if anything does
 # not hold. Every step is bounded in time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,10 +20,10 @@ PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 # Nobody is there to answer questions.
 exec </dev/null
 
-work=$(realpath -m target/release-trial)
+work=$(realpath -m "${RELEASE_TRIAL:-target/release-trial}")
 files=$work/one/target/release-files
 # Of other lengths, and at another depth.
-folders=("$work/one" "$work/a/folder/of another name")
+folders=("$work/one" "$work/a/folder/of-another-name")
 summary=()
 
 note() { summary+=("$(printf '%-14s %s' "$step" "$*")"); }
@@ -42,7 +42,7 @@ step_reproducible() {
         # What was built stays, so that a second run is quicker; what is no longer in the tree goes.
         find "$folder" -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
         git archive HEAD | tar -x -C "$folder"
-        env -u CARGO_TARGET_DIR timeout 7200 "$folder/deploy/release.sh" >"$folder.log" 2>&1 ||
+        timeout 7200 "$folder/deploy/release.sh" >"$folder.log" 2>&1 ||
             { tail -n 30 "$folder.log"; fail "deploy/release.sh in $folder: see $folder.log"; return; }
     done
     if ! diff <(cat "$files/SHA256SUMS") <(cat "${folders[1]}/target/release-files/SHA256SUMS"); then
@@ -105,6 +105,9 @@ step_static() {
     echo "127.0.0.1 by-hosts.test" >"$empty/etc/hosts"
     printf 'nameserver 127.0.0.1\noptions timeout:2 attempts:2\n' >"$empty/etc/resolv.conf"
     timeout 120 unshare --net tests/release/resolver.sh "$empty" || { fail "the resolver trial, above"; return; }
+    # Its own daemon, confined as ever: another C library makes other system calls.
+    timeout 120 "$program" demo >"$work/demo.log" 2>&1 || { tail -n 30 "$work/demo.log"; fail "its demo: see $work/demo.log"; return; }
+    note "the demo: an alert was taken, sealed, relayed and read"
     note "$(stat -c %s "$program") octets, no libraries; in a chroot with two files: a name by /etc/hosts, one by DNS, none that is not there"
 }
 

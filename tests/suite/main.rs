@@ -28,6 +28,7 @@ mod openssl_words;
 mod outcomes;
 mod outside;
 mod overload;
+mod packages;
 mod peers;
 mod queue;
 mod quota;
