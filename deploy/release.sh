@@ -17,11 +17,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
+# shellcheck source=deploy/release-tools.sh
+. deploy/release-tools.sh
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-# Pinned, as what they write is part of the result.
-cargo_deb=3.8.0
-cargo_auditable=0.7.7
 static=x86_64-unknown-linux-musl
 
 tools=(
@@ -32,11 +31,6 @@ tools=(
     "python3|python3|reads the list of crates"
     "objcopy|binutils|takes the list of crates out of a program"
 )
-
-# install_cargo_tool NAME VERSION: into cargo's bin folder, so only the first run pays for it.
-install_cargo_tool() {
-    cargo install --list | grep -qx "$1 v$2:" || env -u CARGO_TARGET_DIR -u RUSTFLAGS cargo install "$1" --version "$2" --locked --force
-}
 
 # build TARGET-ARGUMENTS...
 build() {
@@ -54,8 +48,8 @@ bill_of_materials() {
 
 deploy/quickstart.sh --install-only
 install_missing "${tools[@]}"
-install_cargo_tool cargo-deb $cargo_deb
-install_cargo_tool cargo-auditable $cargo_auditable
+install_cargo_tool cargo-deb "$cargo_deb"
+install_cargo_tool cargo-auditable "$cargo_auditable"
 rustup target list --installed | grep -qx $static || rustup target add $static
 
 folder=$(realpath -m "${1:-target/release-files}")
@@ -71,9 +65,7 @@ export RUSTFLAGS="--remap-path-prefix=$PWD=/sealrelay --remap-path-prefix=${CARG
 export GNUMAKEFLAGS="MODULESDIR=/nonexistent ENGINESDIR=/nonexistent"
 
 build
-python3 deploy/third-party.py | gzip -9n >"$target/THIRD-PARTY.gz"
-cargo deb --no-build --locked
-cargo deb --no-build --locked --variant mta
+make_packages
 build --target $static --features pgp-openssl-vendored
 
 rm -rf "$folder"
