@@ -39,11 +39,11 @@ build() {
 
 # The list of crates as cargo-auditable put it into a program: compressed JSON in a section of its own.
 bill_of_materials() {
-    local section
-    section=$(mktemp)
-    objcopy --dump-section .dep-v0="$section" "$1" /dev/null
-    python3 -c 'import json, sys, zlib; print(json.dumps(json.loads(zlib.decompress(open(sys.argv[1], "rb").read())), indent=1))' "$section"
-    rm -f "$section"
+    local unpacked
+    unpacked=$(mktemp -d)
+    objcopy --dump-section .dep-v0="$unpacked/list" "$1" "$unpacked/program"
+    python3 -c 'import json, sys, zlib; print(json.dumps(json.loads(zlib.decompress(sys.stdin.buffer.read())), indent=1))' <"$unpacked/list"
+    rm -rf "$unpacked"
 }
 
 deploy/quickstart.sh --install-only

@@ -24,9 +24,8 @@ work=$(realpath -m "${RELEASE_TRIAL:-target/release-trial}")
 files=$work/one/target/release-files
 # Of other lengths, and at another depth.
 folders=("$work/one" "$work/a/folder/of-another-name")
-summary=()
 
-note() { summary+=("$(printf '%-14s %s' "$step" "$*")"); }
+note() { printf '%-14s %s\n' "$step" "$*" >>"$work/summary"; }
 
 fail() {
     note "DOES NOT HOLD: $*"
@@ -98,7 +97,7 @@ step_static() {
         return
     fi
     # The folder it was built in may be anybody's elsewhere: nothing of it is looked at.
-    ! grep -qaF -e "$work" -e "$HOME" "$program" || { fail "it knows the folder it was built in"; return; }
+    ! grep -qaF -e "$work" -e "${CARGO_HOME:-$HOME/.cargo}" "$program" || { fail "it knows the folder it was built in"; return; }
     rm -rf "$empty"
     mkdir -p "$empty/etc"
     cp "$program" "$empty/sealrelay"
@@ -138,13 +137,19 @@ install_missing "lintian|lintian|judges the packages" "debootstrap|debootstrap|m
 mkdir -p "$work"
 steps=("$@")
 [ $# -gt 0 ] || steps=(reproducible sbom lintian static bench lifecycle)
-status=0
 for step in "${steps[@]}"; do
     declare -F "step_$step" >/dev/null || { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 64; }
+done
+: >"$work/summary"
+status=0
+for step in "${steps[@]}"; do
     printf '\n==> %s\n' "$step"
-    # Not in a condition, which would switch `set -e` off.
-    "step_$step" || status=1
+    # Not `step_... ||`, which would switch `set -e` off inside it.
+    set +e
+    (set -e; "step_$step")
+    [ $? = 0 ] || status=1
+    set -e
 done
 printf '\nSummary\n'
-printf '%s\n' "${summary[@]}"
+cat "$work/summary"
 exit $status

@@ -7,10 +7,11 @@ chroot=$1
 ip link set lo up
 
 # One name by DNS, by A and without AAAA; every other one is not there.
-python3 -c '
+exec {ready}< <(exec python3 -u -c '
 import socket, struct
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 53))
+print("ready")
 while True:
     query, client = server.recvfrom(512)
     end = query.index(b"\0", 12) + 5
@@ -20,10 +21,10 @@ while True:
     head = query[:2] + struct.pack("!HHHHH", 0x8180 if known else 0x8183, 1, int(found), 0, 0)
     answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + b"\x7f\0\0\1" if found else b""
     server.sendto(head + query[12:end] + answer, client)
-' &
+')
 server=$!
 trap 'kill $server' EXIT
-sleep 1
+read -r -t 60 -u "$ready"
 
 # looked_up NAME STATUS WORDS: what `check` says of a port where nobody listens.
 looked_up() {
