@@ -73,6 +73,8 @@ mkdir -p "$folder"
 cp "$target"/debian/sealrelay{,-mta}_"$version"-*.deb "$folder"
 program=$folder/sealrelay-$version-${static/-unknown/}
 install -m 755 "$target/$static/release/sealrelay" "$program"
+# As the packages are; the list of crates stays.
+strip "$program"
 # With its licences: who passes the program on, passes these on.
 cp "$target/THIRD-PARTY.gz" "$program.THIRD-PARTY.gz"
 bill_of_materials "$target/release/sealrelay" >"$folder/sealrelay_$version.sbom.json"
