@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for script in deploy/*.sh tests/*.sh tests/support/*.sh tests/trials/*.sh benches/*.sh benches/compare/*.sh tests/trials/*.sh certs/*.sh keys/*.sh .ci/run; do
+for script in deploy/*.sh tests/*.sh tests/support/*.sh tests/trials/*.sh tests/release/*.sh benches/*.sh benches/compare/*.sh certs/*.sh keys/*.sh .ci/run; do
     [ ! -e "$script" ] || bash -n "$script"
 done
 
