@@ -4,6 +4,7 @@
 #   tests/converge.sh          lint, build the collection, converge once, an alert arrives sealed
 #   tests/converge.sh --long   then again without a change, and every trial of tests/support/converge/trials.sh
 #   tests/converge.sh --lint   lint and build only
+#   ... --only "NAME ..."      converge once, then these trials (second_converge, firewall ...)
 #   ... --deb FILE             installs that package in place of target/debug/sealrelay and deploy/systemd
 #
 # The machine is a debootstrap chroot with a network namespace of its own, which goes away with the script; the relay
@@ -20,6 +21,7 @@ form=short deb=''
 while [ $# -gt 0 ]; do
     case $1 in
         --long | --lint) form=${1#--} ;;
+        --only) form=$2; shift ;;
         --deb) deb=$(realpath "$2"); shift ;;
         *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
     esac
@@ -69,7 +71,7 @@ tests/support/ansible.sh
 . target/ansible/env
 export PYTHONDONTWRITEBYTECODE=1
 lint
-[ $form != lint ] || exit 0
+[ "$form" != lint ] || exit 0
 
 [ "$(id -u)" = 0 ] || { echo "The converge needs root." >&2; exit 69; }
 tests/support/peers.sh

@@ -81,8 +81,111 @@ trial_ca_override() {
     converges '{"smtp_relay_cert_override_file": "MyOrg.crt"}'
     grep -qx 'ca_file = "certs/MyOrg.crt"' "$root/etc/sealrelay/sealrelay.toml" || fail "ca_file is set"
     arrives "certificate override"
-    converges '{"smtp_relay_cert_override_file": "MyOrg.crt"}'
+    ok "tier certificate override, with an authority that the system does not trust"
+}
+
+trial_sha1_fingerprint_wins_over_the_override() {
+    converges "{\"smtp_relay_cert_override_file\": \"Wrong.crt\", \"smtp_relay_fingerprint\": \"$sha1\"}"
+    says "WARNING: smtp_relay_fingerprint is a SHA-1 fingerprint"
+    grep -qxF "pins = [\"sha1:$sha1\"]" "$root/etc/sealrelay/sealrelay.toml" || fail "the pin is set"
+    ! grep -q ca_file "$root/etc/sealrelay/sealrelay.toml" || fail "the fingerprint wins"
+    [ -z "$(ls "$root/etc/sealrelay/certs")" ] || fail "the override's file is gone"
+    arrives "fingerprint by SHA-1"
+    ok "tier fingerprint, SHA-1 as in the guide: with a warning, and wins over the override"
+}
+
+trial_sha256_fingerprint() {
+    converges "{\"smtp_relay_fingerprint\": \"$sha256\"}"
+    grep -qxF "pins = [\"sha256:$sha256\"]" "$root/etc/sealrelay/sealrelay.toml" || fail "the pin is set"
+    arrives "fingerprint by SHA-256"
+    # Removed from site-specific: back to the system's roots, which do not have it.
+    refuses '{}'
+    trust_system_roots yes
+    converges '{}'
+    ! grep -qE '^(pins|ca_file)' "$root/etc/sealrelay/sealrelay.toml" || fail "without the variable, the system's roots"
+    arrives "back to the system's roots"
+    ok "tier fingerprint, SHA-256; removed again, the system's roots count"
+}
+
+trial_implicit_tls() {
+    # The fingerprint as gpg prints it.
+    converges '{"smtp_relay_port": "465", "ossec_gpg_fpr": "'"$(sed 's/..../& /g' <<<"${fingerprint,,}")"'"}'
+    arrives "by port 465"
+    grep -qx 'port = 465' "$root/etc/sealrelay/sealrelay.toml" || fail "the port is set"
+    ok "smtp_relay_port 465: implicit TLS; a fingerprint in groups and lower case"
+}
+
+trial_login_and_sender() {
+    # A login that has its domain in it.
+    converges '{"sasl_username": "ossec@example.org", "sasl_domain": "", "ossec_from_address": "monitor@example.net"}'
+    arrives "another sender"
+    grep -q '^From: .*monitor@example.net' "$last_mail" || fail "From is ossec_from_address"
+    grep -q '^Return-Path: <monitor@example.net>' "$last_mail" || fail "MAIL FROM is ossec_from_address"
+    # One that has none: the relay host knows no such login.
+    refuses '{"sasl_domain": ""}'
+    says "WARNING: alerts come from ossec@mon"
+    says "535"
+    converges '{}'
+    arrives "the usual sender"
+    grep -q '^From: .*ossec@example.org' "$last_mail" || fail "From is sasl_username@sasl_domain"
+    ok "ossec_from_address, else sasl_username@sasl_domain, else ossec@monitor_hostname; empty sasl_domain"
+}
+
+trial_refusals_before_anything_is_touched
+    trial_removal
+    trial_everything_else
+    trial_firewall
+    trial_rollback_after_the_start
+    trial_retire_and_move
+    trial_back_again
+}
+
+# The variables of an optional trust tier are not in site-specific: the trials give them.
+trial_second_converge() {
+    local before
+    before=$(fingerprints)
+    converges
     changed 0
+    [ "$before" = "$(fingerprints)" ] || fail "the second converge touches no file: $(diff <(echo "$before") <(fingerprints))"
+    ok "second converge: changed=0, no file touched"
+}
+
+trial_check_mode_is_clean() {
+    local before pid
+    before=$(fingerprints) pid=$(cat "$root/run/standin/sealrelay.service.pid")
+    play --check --diff || fail "--check --diff goes through"
+    changed 0
+    play --check --diff -e '{"smtp_relay_port": 465, "sealrelay_firewall": true, "sealrelay_spool_lifetime": "7d"}' || fail "--check --diff goes through with changes"
+    says '+port = 465'
+    ! grep -qF 'pass # ' "$work/play.log" || fail "a diff shows no password"
+    [ "$before" = "$(fingerprints)" ] || fail "check mode changes nothing: $(diff <(echo "$before") <(fingerprints))"
+    [ "$pid" = "$(cat "$root/run/standin/sealrelay.service.pid")" ] || fail "check mode restarts nothing"
+    ok "--check --diff: shows what would change, changes nothing"
+}
+
+# What is in force must be what was: octet for octet, by the same process.
+trial_rollback_of_a_wrong_fingerprint() {
+    local before pid
+    before=$(fingerprints) pid=$(cat "$root/run/standin/sealrelay.service.pid")
+    refuses '{"smtp_relay_fingerprint": "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33"}'
+    says "The relay host takes it from here, as the service's user: no."
+    says "The old configuration is in place, and the relay runs on with it."
+    refuses '{"smtp_relay_cert_override_file": "Wrong.crt"}'
+    refuses '{"sasl_password": "another word"}'
+    says "535"
+    [ "$before" = "$(fingerprints)" ] || fail "after a no everything is as it was: $(diff <(echo "$before") <(fingerprints))"
+    [ "$pid" = "$(cat "$root/run/standin/sealrelay.service.pid")" ] || fail "after a no the same process runs"
+    arrives "after three refusals"
+    ok "wrong fingerprint, wrong authority, wrong password: check says no, all is as it was, alerts flow"
+}
+
+trial_ca_override() {
+    trust_system_roots no
+    refuses '{"sealrelay_check": "always"}'
+    says "Verify return code: 20"
+    converges '{"smtp_relay_cert_override_file": "MyOrg.crt"}'
+    grep -qx 'ca_file = "certs/MyOrg.crt"' "$root/etc/sealrelay/sealrelay.toml" || fail "ca_file is set"
+    arrives "certificate override"
     ok "tier certificate override, with an authority that the system does not trust"
 }
 
@@ -203,8 +306,6 @@ trial_everything_else() {
     changed 0
     converges '{}'
     [ ! -e "$root/etc/systemd/system/sealrelay.service.d/paths.conf" ] || fail "the drop-in is gone"
-    converges '{}'
-    changed 0
     ok "every other variable, twice; and without them again"
 }
 
