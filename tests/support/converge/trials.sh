@@ -17,6 +17,16 @@ trial_first_converge() {
     ok "first converge beside Postfix, system roots: the alert arrives sealed"
 }
 
+# Before anything is there: the first of the long form.
+trial_check_mode_on_a_bare_server() {
+    local before
+    before=$(fingerprints)
+    play --check --diff || fail "--check --diff goes through on a bare server"
+    says '+host = "smtp.example.org"'
+    [ "$before" = "$(fingerprints)" ] || fail "check mode changes nothing: $(diff <(echo "$before") <(fingerprints))"
+    ok "--check --diff on a bare server: goes through, changes nothing"
+}
+
 long_trials() {
     trial_second_converge
     trial_check_mode_is_clean
@@ -179,7 +189,7 @@ trial_removal() {
 
 # Every plain key once, with a value that is not its default.
 trial_everything_else() {
-    local all='{"sealrelay_listen_networks": ["127.0.0.0/8"], "sealrelay_listen_allow_users": ["root"], "sealrelay_listen_sessions": 32,
+    local all='{"sealrelay_ipv6": true, "sealrelay_listen_networks": ["127.0.0.0/8"], "sealrelay_listen_allow_users": ["root"], "sealrelay_listen_sessions": 32,
         "sealrelay_listen_message_size": "8MiB", "sealrelay_listen_memory": "64MiB", "sealrelay_listen_command_timeout": "4m",
         "sealrelay_listen_message_timeout": "9m", "sealrelay_listen_early_dot_wait": "100ms", "sealrelay_listen_socket": "",
         "sealrelay_sender_address": "relay@example.org", "sealrelay_sender_envelope": "bounces@example.org",
