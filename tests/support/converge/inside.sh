@@ -226,9 +226,9 @@ arrives() {
     fail "an alert arrives: $words"
 }
 
-# Everything on the server that is not memory, a log or a mail queue, by its content, owner and mode.
+# Everything on the server that is not memory, a log, a spool or the relay's own state, by name, owner, mode, size and time.
 fingerprints() {
-    (cd "$root" && find etc usr var/lib/sealrelay var/ossec root/play -xdev \( -type f -o -type l \) ! -path 'etc/ld.so.cache' \
+    (cd "$root" && find etc usr var/ossec root/play -xdev \( -type f -o -type l \) ! -path 'etc/ld.so.cache' \
         -printf '%p %u %m %l %s %T@\n' 2>/dev/null || true) | sort
 }
 

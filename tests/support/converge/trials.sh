@@ -220,6 +220,7 @@ connects() { in_monitor setpriv --reuid="$1" --regid=65534 --clear-groups timeou
 trial_firewall() {
     connects nobody 587 || fail "without a firewall everybody gets out"
     converges '{"sealrelay_firewall": true, "sealrelay_firewall_dns": ["192.0.2.53"]}'
+    in_monitor systemd-analyze verify --man=no sealrelay-firewall.service sealrelay.socket || fail "systemd takes the units and drop-ins"
     connects sealrelay 587 || fail "the service gets out to the relay host"
     ! connects sealrelay 465 || fail "the service gets out to nothing else"
     ! connects nobody 587 || fail "nobody else gets out to the relay host"
