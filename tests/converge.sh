@@ -5,7 +5,8 @@
 #   tests/converge.sh --long   then again without a change, and every trial of tests/support/converge/trials.sh
 #   tests/converge.sh --lint   lint and build only
 #   ... --only "NAME ..."      converge once, then these trials (second_converge, firewall ...)
-#   ... --deb FILE             installs that package in place of target/debug/sealrelay and deploy/systemd
+#   ... --deb FILE FILE        installs these packages (sealrelay, sealrelay-mta) in place of target/debug/sealrelay and
+#                              deploy/systemd, and has the second one replace Postfix's
 #
 # The machine is a debootstrap chroot with a network namespace of its own, which goes away with the script; the relay
 # host is a Postfix with TLS in another one. No systemd runs there: tests/support/converge/systemctl says what it stands
@@ -17,12 +18,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
 
-form=short deb=''
+form=short deb='' mta=''
 while [ $# -gt 0 ]; do
     case $1 in
         --long | --lint) form=${1#--} ;;
         --only) form=$2; shift ;;
-        --deb) deb=$(realpath "$2"); shift ;;
+        --deb) deb=$(realpath "$2") mta=$(realpath "$3"); shift 2 ;;
         *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
     esac
     shift
@@ -80,4 +81,4 @@ make_base
 
 # What happens in there ends with its first process, however this one ends.
 exec unshare --mount --net --pid --fork --kill-child --mount-proc \
-    tests/support/converge/inside.sh "$form" "$base" "$program" "$deb"
+    tests/support/converge/inside.sh "$form" "$base" "$program" "$deb" "$mta"

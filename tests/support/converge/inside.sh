@@ -2,10 +2,10 @@
 # Called by tests/converge.sh, as the first process of a new mount, network and process namespace: makes the monitor
 # server and the relay host, then converges and runs the trials.
 #
-#   inside.sh short|long|"TRIAL ..." BASE PROGRAM DEB
+#   inside.sh short|long|"TRIAL ..." BASE PROGRAM DEB MTA_DEB
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
-form=$1 base=$2 program=$3 deb=$4
+form=$1 base=$2 program=$3 deb=$4 mta=$5
 project=$PWD
 support=$project/tests/support/converge
 # In memory, and gone with the namespace.
@@ -173,7 +173,8 @@ PLAY
     }
     if [ -n "$deb" ]; then
         cp "$deb" "$root/root/play/sealrelay.deb"
-        echo '{"sealrelay_install": "deb", "sealrelay_deb": "/root/play/sealrelay.deb"}' >"$root/root/play/install.json"
+        cp "$mta" "$root/root/play/sealrelay-mta.deb"
+        echo '{"sealrelay_install": "deb", "sealrelay_deb": "/root/play/sealrelay.deb", "sealrelay_mta_deb": "/root/play/sealrelay-mta.deb"}' >"$root/root/play/install.json"
     else
         cp "$program" "$root/root/play/sealrelay"
         cp -r "$project/deploy/systemd" "$root/root/play/units"
@@ -208,10 +209,15 @@ open_mails() {
     done
 }
 
-# arrives WORDS: an alert of the IDS with these words is opened by its recipient, and the relay host saw no word of it.
+# arrives WORDS: an alert of the IDS with these words is opened by its recipient.
 arrives() {
+    in_monitor /var/ossec/bin/ossec-control send "$1" || fail "the IDS hands in an alert: $1"
+    is_opened "$1"
+}
+
+# is_opened WORDS: the recipient reads them in a mail of which the relay host reads no word. Sets last_mail.
+is_opened() {
     local words=$1 found
-    in_monitor /var/ossec/bin/ossec-control send "$words" || fail "the IDS hands in an alert: $words"
     for _ in {1..120}; do
         open_mails
         found=$(grep -lF -- "$words" "$work"/opened/* || true)

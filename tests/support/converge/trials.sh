@@ -43,6 +43,7 @@ long_trials() {
     trial_rollback_after_the_start
     trial_retire_and_move
     trial_back_again
+    [ -z "$deb" ] || trial_sendmail_package
 }
 
 # The variables of an optional trust tier are not in site-specific: the trials give them.
@@ -286,4 +287,15 @@ trial_back_again() {
     converges '{}'
     changed 0
     ok "without the switches: Postfix and its recipe are back, the relay beside it"
+}
+
+trial_sendmail_package() {
+    in_monitor postsuper -d ALL >/dev/null 2>&1
+    converges '{"sealrelay_retire_mta": true, "sealrelay_move_to_localhost": true, "sealrelay_mta": true}'
+    [ ! -e "$root/usr/sbin/postfix" ] || fail "Postfix's package has gone"
+    printf 'Subject: from cron\n\nby the sendmail command\n' | in_monitor sendmail root || fail "sendmail takes a mail"
+    is_opened "by the sendmail command"
+    converges '{"sealrelay_retire_mta": true, "sealrelay_move_to_localhost": true, "sealrelay_mta": true}'
+    changed 0
+    ok "sealrelay-mta in place of Postfix's package: what cron mails arrives sealed; again: changed=0"
 }
