@@ -46,17 +46,16 @@ lint() {
 
 # The part of an operating system that all converges share; made once.
 make_base() {
-    local stamp
-    stamp=$(cat "${BASH_SOURCE[0]}" tests/support/ansible-requirements.txt | sha256sum)
+    local core stamp packages=ca-certificates,iproute2,libssl3,nftables,openssl,postfix,procmail,python3,python3-apt,python3-venv,systemd
+    core=$(grep '^ansible-core==' tests/support/ansible-requirements.txt)
+    stamp="$packages $core"
     [ "$(cat "$folder/base.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     say "a Debian 12 in $base"
-    local core packages=ca-certificates,iproute2,libssl3,nftables,openssl,postfix,procmail,python3,python3-apt,python3-venv,systemd
-    if [ ! -e "$base/etc/debian_version" ] || [ ! -d "$base/etc/postfix" ]; then
+    if [[ $(cat "$folder/base.stamp" 2>/dev/null) != "$packages "* ]]; then
         rm -rf "$base"
         mkdir -p "$base"
         debootstrap --variant=minbase --include=$packages bookworm "$base" >"$folder/log" 2>&1 || { tail "$folder/log" >&2; return 69; }
     fi
-    core=$(grep '^ansible-core==' tests/support/ansible-requirements.txt)
     rm -rf "$base/opt/ansible" "$base/wheels"
     "$ANSIBLE_FOLDER/venv/bin/pip" download --quiet --only-binary=:all: --python-version 3.11 --dest "$base/wheels" \
         --constraint tests/support/ansible-requirements.txt "$core" >"$folder/log" 2>&1 || { cat "$folder/log" >&2; return 69; }
