@@ -64,8 +64,6 @@ make_base() {
     echo "$stamp" >"$folder/base.stamp"
 }
 
-install_missing "unshare|util-linux|namespaces" "ip|iproute2|networks between them" \
-    "debootstrap|debootstrap|a Debian to converge" "gpg|gpg|opens what arrives"
 tests/support/ansible.sh
 # shellcheck source=/dev/null
 . target/ansible/env
@@ -74,6 +72,8 @@ lint
 [ "$form" != lint ] || exit 0
 
 [ "$(id -u)" = 0 ] || { echo "The converge needs root." >&2; exit 69; }
+install_missing "unshare|util-linux|namespaces" "ip|iproute2|networks between them" \
+    "debootstrap|debootstrap|a Debian to converge" "gpg|gpg|opens what arrives"
 tests/support/peers.sh
 make_base
 [ -n "$deb" ] || [ -x "$program" ] || { echo "No $program: build it first (cargo build)." >&2; exit 69; }

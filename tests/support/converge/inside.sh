@@ -176,7 +176,8 @@ PLAY
         cp "$mta" "$root/root/play/sealrelay-mta.deb"
         echo '{"sealrelay_install": "deb", "sealrelay_deb": "/root/play/sealrelay.deb", "sealrelay_mta_deb": "/root/play/sealrelay-mta.deb"}' >"$root/root/play/install.json"
     else
-        cp "$program" "$root/root/play/sealrelay"
+        # A debug build is mostly debug information, which every run would have to sum up.
+        strip -o "$root/root/play/sealrelay" "$program" 2>/dev/null || cp "$program" "$root/root/play/sealrelay"
         cp -r "$project/deploy/systemd" "$root/root/play/units"
         echo '{"sealrelay_install": "binary", "sealrelay_binary": "/root/play/sealrelay", "sealrelay_units": "/root/play/units"}' \
             >"$root/root/play/install.json"
