@@ -73,7 +73,7 @@ lint
 
 [ "$(id -u)" = 0 ] || { echo "The converge needs root." >&2; exit 69; }
 install_missing "unshare|util-linux|namespaces" "ip|iproute2|networks between them" \
-    "debootstrap|debootstrap|a Debian to converge" "gpg|gpg|opens what arrives"
+    "debootstrap|debootstrap|a Debian to converge" "gpg|gpg|opens what arrives" "pkill|procps|ends sessions of the relay host"
 tests/support/peers.sh
 make_base
 [ -n "$deb" ] || [ -x "$program" ] || { echo "No $program: build it first (cargo build)." >&2; exit 69; }
