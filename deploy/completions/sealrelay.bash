@@ -16,6 +16,9 @@ _sealrelay() {
             ",$1")
                 cmd="sealrelay"
                 ;;
+            sealrelay,alarm)
+                cmd="sealrelay__subcmd__alarm"
+                ;;
             sealrelay,check)
                 cmd="sealrelay__subcmd__check"
                 ;;
@@ -31,8 +34,14 @@ _sealrelay() {
             sealrelay,help)
                 cmd="sealrelay__subcmd__help"
                 ;;
+            sealrelay,import)
+                cmd="sealrelay__subcmd__import"
+                ;;
             sealrelay,keys)
                 cmd="sealrelay__subcmd__keys"
+                ;;
+            sealrelay,log)
+                cmd="sealrelay__subcmd__log"
                 ;;
             sealrelay,queue)
                 cmd="sealrelay__subcmd__queue"
@@ -49,14 +58,32 @@ _sealrelay() {
             sealrelay,verify)
                 cmd="sealrelay__subcmd__verify"
                 ;;
+            sealrelay__subcmd__alarm,help)
+                cmd="sealrelay__subcmd__alarm__subcmd__help"
+                ;;
+            sealrelay__subcmd__alarm,test)
+                cmd="sealrelay__subcmd__alarm__subcmd__test"
+                ;;
+            sealrelay__subcmd__alarm__subcmd__help,help)
+                cmd="sealrelay__subcmd__alarm__subcmd__help__subcmd__help"
+                ;;
+            sealrelay__subcmd__alarm__subcmd__help,test)
+                cmd="sealrelay__subcmd__alarm__subcmd__help__subcmd__test"
+                ;;
             sealrelay__subcmd__config,check)
                 cmd="sealrelay__subcmd__config__subcmd__check"
                 ;;
             sealrelay__subcmd__config,help)
                 cmd="sealrelay__subcmd__config__subcmd__help"
                 ;;
+            sealrelay__subcmd__config,init)
+                cmd="sealrelay__subcmd__config__subcmd__init"
+                ;;
             sealrelay__subcmd__config,reload)
                 cmd="sealrelay__subcmd__config__subcmd__reload"
+                ;;
+            sealrelay__subcmd__config,show)
+                cmd="sealrelay__subcmd__config__subcmd__show"
                 ;;
             sealrelay__subcmd__config__subcmd__help,check)
                 cmd="sealrelay__subcmd__config__subcmd__help__subcmd__check"
@@ -64,8 +91,17 @@ _sealrelay() {
             sealrelay__subcmd__config__subcmd__help,help)
                 cmd="sealrelay__subcmd__config__subcmd__help__subcmd__help"
                 ;;
+            sealrelay__subcmd__config__subcmd__help,init)
+                cmd="sealrelay__subcmd__config__subcmd__help__subcmd__init"
+                ;;
             sealrelay__subcmd__config__subcmd__help,reload)
                 cmd="sealrelay__subcmd__config__subcmd__help__subcmd__reload"
+                ;;
+            sealrelay__subcmd__config__subcmd__help,show)
+                cmd="sealrelay__subcmd__config__subcmd__help__subcmd__show"
+                ;;
+            sealrelay__subcmd__help,alarm)
+                cmd="sealrelay__subcmd__help__subcmd__alarm"
                 ;;
             sealrelay__subcmd__help,check)
                 cmd="sealrelay__subcmd__help__subcmd__check"
@@ -82,8 +118,14 @@ _sealrelay() {
             sealrelay__subcmd__help,help)
                 cmd="sealrelay__subcmd__help__subcmd__help"
                 ;;
+            sealrelay__subcmd__help,import)
+                cmd="sealrelay__subcmd__help__subcmd__import"
+                ;;
             sealrelay__subcmd__help,keys)
                 cmd="sealrelay__subcmd__help__subcmd__keys"
+                ;;
+            sealrelay__subcmd__help,log)
+                cmd="sealrelay__subcmd__help__subcmd__log"
                 ;;
             sealrelay__subcmd__help,queue)
                 cmd="sealrelay__subcmd__help__subcmd__queue"
@@ -100,11 +142,29 @@ _sealrelay() {
             sealrelay__subcmd__help,verify)
                 cmd="sealrelay__subcmd__help__subcmd__verify"
                 ;;
+            sealrelay__subcmd__help__subcmd__alarm,test)
+                cmd="sealrelay__subcmd__help__subcmd__alarm__subcmd__test"
+                ;;
             sealrelay__subcmd__help__subcmd__config,check)
                 cmd="sealrelay__subcmd__help__subcmd__config__subcmd__check"
                 ;;
+            sealrelay__subcmd__help__subcmd__config,init)
+                cmd="sealrelay__subcmd__help__subcmd__config__subcmd__init"
+                ;;
             sealrelay__subcmd__help__subcmd__config,reload)
                 cmd="sealrelay__subcmd__help__subcmd__config__subcmd__reload"
+                ;;
+            sealrelay__subcmd__help__subcmd__config,show)
+                cmd="sealrelay__subcmd__help__subcmd__config__subcmd__show"
+                ;;
+            sealrelay__subcmd__help__subcmd__import,ossec)
+                cmd="sealrelay__subcmd__help__subcmd__import__subcmd__ossec"
+                ;;
+            sealrelay__subcmd__help__subcmd__import,postfix)
+                cmd="sealrelay__subcmd__help__subcmd__import__subcmd__postfix"
+                ;;
+            sealrelay__subcmd__help__subcmd__import,securedrop)
+                cmd="sealrelay__subcmd__help__subcmd__import__subcmd__securedrop"
                 ;;
             sealrelay__subcmd__help__subcmd__keys,lint)
                 cmd="sealrelay__subcmd__help__subcmd__keys__subcmd__lint"
@@ -138,6 +198,30 @@ _sealrelay() {
                 ;;
             sealrelay__subcmd__help__subcmd__queue,show)
                 cmd="sealrelay__subcmd__help__subcmd__queue__subcmd__show"
+                ;;
+            sealrelay__subcmd__import,help)
+                cmd="sealrelay__subcmd__import__subcmd__help"
+                ;;
+            sealrelay__subcmd__import,ossec)
+                cmd="sealrelay__subcmd__import__subcmd__ossec"
+                ;;
+            sealrelay__subcmd__import,postfix)
+                cmd="sealrelay__subcmd__import__subcmd__postfix"
+                ;;
+            sealrelay__subcmd__import,securedrop)
+                cmd="sealrelay__subcmd__import__subcmd__securedrop"
+                ;;
+            sealrelay__subcmd__import__subcmd__help,help)
+                cmd="sealrelay__subcmd__import__subcmd__help__subcmd__help"
+                ;;
+            sealrelay__subcmd__import__subcmd__help,ossec)
+                cmd="sealrelay__subcmd__import__subcmd__help__subcmd__ossec"
+                ;;
+            sealrelay__subcmd__import__subcmd__help,postfix)
+                cmd="sealrelay__subcmd__import__subcmd__help__subcmd__postfix"
+                ;;
+            sealrelay__subcmd__import__subcmd__help,securedrop)
+                cmd="sealrelay__subcmd__import__subcmd__help__subcmd__securedrop"
                 ;;
             sealrelay__subcmd__keys,help)
                 cmd="sealrelay__subcmd__keys__subcmd__help"
@@ -224,8 +308,86 @@ _sealrelay() {
 
     case "${cmd}" in
         sealrelay)
-            opts="-h -V --config --help --version run check config queue keys status heartbeat verify demo sendmail help"
+            opts="-h -V --config --help --version run check config queue keys status log heartbeat alarm verify import demo sendmail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__alarm)
+            opts="-h --config --help test help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__alarm__subcmd__help)
+            opts="test help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__alarm__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__alarm__subcmd__help__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__alarm__subcmd__test)
+            opts="-h --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -312,7 +474,7 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__config)
-            opts="-h --config --help check reload help"
+            opts="-h --config --help check show init reload help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -348,7 +510,7 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__config__subcmd__help)
-            opts="check reload help"
+            opts="check show init reload help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -389,6 +551,20 @@ _sealrelay() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sealrelay__subcmd__config__subcmd__help__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sealrelay__subcmd__config__subcmd__help__subcmd__reload)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
@@ -403,8 +579,102 @@ _sealrelay() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sealrelay__subcmd__config__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__config__subcmd__init)
+            opts="-h --certificate --fingerprint --recipient --relay --port --username --domain --no-login --password-file --password-stdin --sender --ca-file --pin --yes --no-check --send-test --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fingerprint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recipient)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --relay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sender)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sealrelay__subcmd__config__subcmd__reload)
             opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__config__subcmd__show)
+            opts="-h --json --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -458,8 +728,36 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__help)
-            opts="run check config queue keys status heartbeat verify demo sendmail help"
+            opts="run check config queue keys status log heartbeat alarm verify import demo sendmail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__alarm)
+            opts="test"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__alarm__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -486,7 +784,7 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__help__subcmd__config)
-            opts="check reload"
+            opts="check show init reload"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -513,7 +811,35 @@ _sealrelay() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sealrelay__subcmd__help__subcmd__config__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sealrelay__subcmd__help__subcmd__config__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__config__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -558,6 +884,62 @@ _sealrelay() {
         sealrelay__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__import)
+            opts="postfix ossec securedrop"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__import__subcmd__ossec)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__import__subcmd__postfix)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__import__subcmd__securedrop)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -614,6 +996,20 @@ _sealrelay() {
         sealrelay__subcmd__help__subcmd__keys__subcmd__signer)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__log)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -807,6 +1203,212 @@ _sealrelay() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sealrelay__subcmd__import)
+            opts="-h --config --help postfix ossec securedrop help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__help)
+            opts="postfix ossec securedrop help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__help__subcmd__ossec)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__help__subcmd__postfix)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__help__subcmd__securedrop)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__ossec)
+            opts="-h --recipient --certificate --fingerprint --write --password-file --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --recipient)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fingerprint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --write)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__postfix)
+            opts="-h --ossec --recipient --certificate --fingerprint --write --password-file --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --ossec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recipient)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fingerprint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --write)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__import__subcmd__securedrop)
+            opts="-h --recipient --certificate --fingerprint --write --password-file --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --recipient)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --certificate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fingerprint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --write)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sealrelay__subcmd__keys)
             opts="-h --config --help lint list signer help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -943,6 +1545,28 @@ _sealrelay() {
                     return 0
                     ;;
                 --import)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__log)
+            opts="-h --since --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1300,12 +1924,16 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__status)
-            opts="-h --json --config --help"
+            opts="-h --json --nagios --watch --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --watch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
