@@ -31,4 +31,6 @@ if [ -r target/peers/env ]; then
     if [ "$(id -u)" = 0 ]; then tests/support/postfix_selftest.sh; fi
 fi
 
+# Most tests wait for programs, for disks and for clocks, not for a processor.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))}
 cargo test --locked "$@"
