@@ -48,7 +48,7 @@ const TRIALS: [Trial; 31] = [
         script.offers_starttls = false;
         script
     }),
-    says(1, "handshake", "handshake", |mut script, _| {
+    says(1, "handshake", "not usable", |mut script, _| {
         script.secure = Some(std::sync::Arc::new(|mut stream| {
             use std::io::Write;
             stream.write_all(b"554 failed attack error\r\n")?;
