@@ -26,6 +26,9 @@ pub mod smtp;
 /// Alert clients' sessions.
 pub mod intake;
 
+/// What an alert says of itself.
+pub mod alert;
+
 /// Who gets a mail.
 pub mod route;
 

@@ -1,0 +1,120 @@
+//! What an alert says of itself: date, location, rule, level, addresses, user, log text.
+//!
+//! One type, [`Block`], whether it was read from the text of a mail or from a line of `alerts.json`; routes look at nothing
+//! else. Guarantees: reading is total. It takes time and memory in proportion to the text, gives no error and never
+//! panics; what is no alert has no blocks. An attacker who writes log lines controls the log text, and with it whatever
+//! imitates structure in it: what is read here may add recipients and never takes a mail from anybody.
+
+use std::borrow::Cow;
+
+/// Octets of a mail where they stand, or made from an escaped text.
+pub type Text<'a> = Cow<'a, [u8]>;
+
+/// One alert. Nothing in it can be trusted but by what [`Block::doubt`] says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Block<'a> {
+    /// The whole of it as received, from its first line to the end of its last; empty if it has no text of its own.
+    pub octets: Text<'a>,
+    /// When, as written: `2026 Nov 20 19:26:45` without a zone, or ISO 8601 with one.
+    pub date: Text<'a>,
+    /// Where it was seen; empty in an sms.
+    pub location: Location<'a>,
+    /// The rule that fired.
+    pub rule: u32,
+    /// Its level.
+    pub level: u32,
+    /// Its description.
+    pub description: Text<'a>,
+    /// Its groups, where the source names them (`alerts.json` does, mail does not). `pci_dss` and its like as the rules
+    /// write them: `pci_dss_10.6.1`.
+    pub groups: Vec<Text<'a>>,
+    /// `Src IP`.
+    pub source_ip: Option<Text<'a>>,
+    /// `Dst IP`.
+    pub destination_ip: Option<Text<'a>>,
+    /// `Src Location`.
+    pub source_location: Option<Text<'a>>,
+    /// `Dst Location`.
+    pub destination_location: Option<Text<'a>>,
+    /// `User`.
+    pub user: Option<Text<'a>>,
+    /// The log lines, their line ends included, without the empty lines behind them.
+    pub log: Text<'a>,
+    /// Why it may not be what it seems; `None` if it can be told from the text around it.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a block, or a mail, cannot be read with certainty.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Doubt {
+    /// Its log text holds lines that look like the end or the head of a block.
+    Imitation,
+}
+
+/// `(agent) address->source`, or `host->source`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Location<'a>(pub Text<'a>);
+
+impl<'a> Location<'a> {
+    /// As the IDS writes it: of an agent if there is an address, else of a host.
+    pub fn of(name: &[u8], address: Option<&[u8]>, source: &[u8]) -> Location<'static> {
+        let text = match address {
+            Some(address) => [b"(".as_slice(), name, b") ", address, b"->", source].concat(),
+            None => [name, b"->", source].concat(),
+        };
+        Location(text.into())
+    }
+
+    /// The very text that `event_location` is compared with.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name of the agent or host.
+    pub fn agent(&self) -> &[u8] {
+        self.parts().0
+    }
+
+    /// The agent's address; `any` is one.
+    pub fn address(&self) -> Option<&[u8]> {
+        self.parts().1
+    }
+
+    /// The log file or the part of the IDS.
+    pub fn source(&self) -> &[u8] {
+        self.parts().2
+    }
+
+    /// A source may hold blanks, `|` and `>`: the first arrow counts.
+    fn parts(&self) -> (&[u8], Option<&[u8]>, &[u8]) {
+        let (origin, source) = split_at_first(&self.0, b"->").unwrap_or((&self.0, b""));
+        match origin.strip_prefix(b"(").and_then(|origin| split_at_first(origin, b") ")) {
+            Some((agent, address)) => (agent, Some(address), source),
+            None => (origin, None, source),
+        }
+    }
+}
+
+fn split_at_first<'t>(text: &'t [u8], mark: &[u8; 2]) -> Option<(&'t [u8], &'t [u8])> {
+    let at = text.windows(2).position(|two| two == mark)?;
+    Some((&text[..at], &text[at + 2..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_taken_apart_at_its_first_arrow() {
+        let read = |text: &'static [u8]| Location(Cow::Borrowed(text));
+        let agent = read(b"(app) 10.20.2.2->/var/log/a->b|c d.log");
+        assert_eq!(agent.agent(), b"app");
+        assert_eq!(agent.address(), Some(b"10.20.2.2".as_slice()));
+        assert_eq!(agent.source(), b"/var/log/a->b|c d.log");
+        assert_eq!(agent, Location::of(b"app", Some(b"10.20.2.2"), b"/var/log/a->b|c d.log"));
+        let host = read(b"monitor->ossec-monitord");
+        assert_eq!((host.agent(), host.address(), host.source()), (&b"monitor"[..], None, &b"ossec-monitord"[..]));
+        assert_eq!(read(b"(x").agent(), b"(x");
+        assert_eq!(read(b"").source(), b"");
+    }
+}
