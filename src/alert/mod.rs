@@ -5,7 +5,18 @@
 //! panics; what is no alert has no blocks. An attacker who writes log lines controls the log text, and with it whatever
 //! imitates structure in it: what is read here may add recipients and never takes a mail from anybody.
 
+mod groups;
+mod head;
+mod mail;
+mod pattern;
+mod subject;
+
 use std::borrow::Cow;
+use std::fmt;
+
+pub use groups::Groups;
+pub use mail::{BLOCKS_LIMIT, Kind, Reading, read};
+pub use pattern::{Pattern, PatternError};
 
 /// Octets of a mail where they stand, or made from an escaped text.
 pub type Text<'a> = Cow<'a, [u8]>;
@@ -38,17 +49,40 @@ pub struct Block<'a> {
     pub destination_location: Option<Text<'a>>,
     /// `User`.
     pub user: Option<Text<'a>>,
-    /// The log lines, their line ends included, without the empty lines behind them.
+    /// The log lines, without the line ends behind the last one.
     pub log: Text<'a>,
     /// Why it may not be what it seems; `None` if it can be told from the text around it.
     pub doubt: Option<Doubt>,
 }
 
-/// Why a block, or a mail, cannot be read with certainty.
+/// Why a block, or a mail, cannot be read with certainty; its `Display` is what a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Doubt {
-    /// Its log text holds lines that look like the end or the head of a block.
+    /// The block's log text holds lines that look like the end or the head of another.
     Imitation,
+    /// The block has no end.
+    Cut,
+    /// There are more blocks than are read.
+    Many,
+    /// The blocks are of different programs or times of different forms.
+    Mixed,
+    /// A block has a higher level than the Subject, which names the highest.
+    Subject,
+    /// The mail is MIME; those who write blocks write none.
+    Encoded,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imitation => "log text looks like the end or the head of an alert",
+            Self::Cut => "an alert has no end",
+            Self::Many => "there are more alerts than any IDS puts into one mail",
+            Self::Mixed => "the alerts differ in form, as if they came from different programs",
+            Self::Subject => "an alert has a higher level than the Subject says",
+            Self::Encoded => "the mail is MIME, as the IDS would not write it",
+        })
+    }
 }
 
 /// `(agent) address->source`, or `host->source`.
