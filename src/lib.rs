@@ -29,8 +29,11 @@ pub mod intake;
 /// What an alert says of itself.
 pub mod alert;
 
-/// Who gets a mail.
+/// Who gets a mail, and which of its alerts.
 pub mod route;
+
+/// A mail as it is handed to each of its recipients.
+pub mod share;
 
 /// OpenPGP: a mail becomes a message only its recipient can read.
 pub mod seal;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::alert::Doubt;
 use crate::envelope::Envelope;
 
 /// A mail whose end of data was found.
@@ -70,6 +71,10 @@ pub enum Note {
     Expired(String),
     /// The relay will sign with the key of this fingerprint from this day on.
     SignerChanges(String, String),
+    /// Of so many alerts in the mail, so many are this recipient's.
+    Divided(usize, usize),
+    /// The mail was not divided, or not all of it.
+    NotDivided(Doubt),
 }
 
 impl Note {
@@ -84,6 +89,8 @@ impl Note {
             Self::CannotSealTo(_) => "recipient-not-sealable",
             Self::Expired(_) => "certificate-expired",
             Self::SignerChanges(..) => "signer-changes",
+            Self::Divided(..) => "divided",
+            Self::NotDivided(_) => "not-divided",
         }
     }
 }
@@ -122,6 +129,15 @@ impl fmt::Display for Note {
                 f,
                 "From {day} on this relay signs with another key, {fingerprint}. If the signature of this message is good, \
                  the new key is genuine: import its certificate, next_signer in sealrelay.json, before that day."
+            ),
+            Self::Divided(all, own) => write!(
+                f,
+                "{own} of the {all} alerts in this mail are for you. They are below, octet for octet; the Subject was \
+                 made for them."
+            ),
+            Self::NotDivided(doubt) => write!(
+                f,
+                "Alerts in this mail were not handed to those who get only their own: {doubt}. You have the whole mail."
             ),
         }
     }

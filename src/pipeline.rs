@@ -7,12 +7,14 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::alert::Groups;
 use crate::config::{Config, Recipient};
 use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::route;
-use crate::seal::{Expiry, Notices, Numbered, SealError, Sealed, Sealer};
+use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
+use crate::share::{self, Shares};
 use crate::spool::{Header, NewEntry, Number, Spool};
 use crate::status::{CertificateStatus, Counters};
 
@@ -31,8 +33,18 @@ pub type SizeLimit = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 /// What a reload replaces, as one: a mail is routed and sealed by what was in force when it came.
 struct Sealing {
     recipients: Vec<Recipient>,
+    groups: Groups,
+    /// What could not be read of the groups, or can never match.
+    route_warnings: Vec<String>,
     reverse_path: String,
     sealer: Sealer,
+}
+
+/// What programs are told of a message besides whose it is.
+#[derive(Default)]
+struct Told {
+    heartbeat: Option<serde_json::Value>,
+    blocks: Option<Blocks>,
 }
 
 /// Why a mail is not ours.
@@ -90,18 +102,20 @@ impl Pipeline {
     /// It cannot be sealed for anybody, or the disk does not take it.
     pub fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
         let sealing = self.sealing();
-        let chosen = route::route(&sealing.recipients, &mail.envelope);
+        let shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
         let mut batch = Batch::default();
-        self.seal(&sealing, mail, &chosen, &[], &mut batch);
+        for chosen in &shares.chosen {
+            let part = shares.part(chosen);
+            let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
+            self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch);
+        }
         if batch.entries.is_empty() {
-            let defaults: Vec<usize> =
-                route::defaults(&sealing.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
-            let notes: Vec<Note> = batch
-                .unsealable
-                .iter()
-                .map(|&nth| Note::CannotSealTo(sealing.recipients[nth].address.to_string()))
-                .collect();
-            self.seal(&sealing, mail, &defaults, &notes, &mut batch);
+            let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
+            let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
+            for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
+                let told = Told { blocks: shares.all_blocks(), heartbeat: None };
+                self.seal(&sealing, mail, nth, &notes, told, &mut batch);
+            }
         }
         self.store(&sealing, mail, batch)
     }
@@ -115,10 +129,12 @@ impl Pipeline {
         let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
         let untold = self.notices.untold(recipient);
         let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
-        let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, Some(facts)).map_err(|why| {
-            maillog::unsealable(recipient, &why.to_string());
-            AcceptError::Unsealable
-        })?;
+        let (sealed, number) = self
+            .seal_one(&sealing, mail, nth, notes, Told { heartbeat: Some(facts), blocks: None })
+            .map_err(|why| {
+                maillog::unsealable(recipient, &why.to_string());
+                AcceptError::Unsealable
+            })?;
         let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
         let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
         let ids = self.spool.store(vec![entry])?;
@@ -150,9 +166,10 @@ impl Pipeline {
         self.spool.has_room() && self.can_seal()
     }
 
-    /// What an operator should know about the certificates now.
+    /// What an operator should know about routes and certificates now.
     pub fn warnings(&self) -> Vec<String> {
-        self.sealing().sealer.warnings()
+        let sealing = self.sealing();
+        [sealing.route_warnings.clone(), sealing.sealer.warnings()].concat()
     }
 
     /// Until when the recipients' certificates hold.
@@ -180,31 +197,32 @@ impl Pipeline {
         self.sealing().sealer.signer_is_new()
     }
 
-    fn seal<'a>(&'a self, sealing: &Sealing, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {
-        for &nth in to {
-            let recipient = sealing.recipients[nth].address.to_string();
-            let untold = self.notices.untold(&recipient);
-            let mut notes = [&mail.notes, extra].concat();
-            notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            match self.seal_one(sealing, mail, nth, notes, None) {
-                Ok((sealed, number)) => {
-                    batch.entries.push(sealing.entry(
-                        &self.spool,
-                        mail.arrival,
-                        recipient.clone(),
-                        sealed,
-                        Some(number),
-                    ));
-                    batch.told.push((recipient, untold));
-                }
-                Err(why) => {
-                    maillog::unsealable(&recipient, &why.to_string());
-                    self.counters.not_sealed.up();
-                    batch.unsealable.push(nth);
-                    if self.notices.not_sealed(&recipient, SystemTime::now()) {
-                        let notice = sealing.sealer.notice(nth, mail.arrival);
-                        batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
-                    }
+    fn seal<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        nth: usize,
+        extra: &[Note],
+        told: Told,
+        batch: &mut Batch<'a>,
+    ) {
+        let recipient = sealing.recipients[nth].address.to_string();
+        let untold = self.notices.untold(&recipient);
+        let mut notes = [&mail.notes, extra].concat();
+        notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
+        match self.seal_one(sealing, mail, nth, notes, told) {
+            Ok((sealed, number)) => {
+                let entry = sealing.entry(&self.spool, mail.arrival, recipient.clone(), sealed, Some(number));
+                batch.entries.push(entry);
+                batch.told.push((recipient, untold));
+            }
+            Err(why) => {
+                maillog::unsealable(&recipient, &why.to_string());
+                self.counters.not_sealed.up();
+                batch.unsealable.push(nth);
+                if self.notices.not_sealed(&recipient, SystemTime::now()) {
+                    let notice = sealing.sealer.notice(nth, mail.arrival);
+                    batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
                 }
             }
         }
@@ -217,12 +235,14 @@ impl Pipeline {
         mail: &Mail,
         nth: usize,
         notes: Vec<Note>,
-        heartbeat: Option<serde_json::Value>,
+        told: Told,
     ) -> Result<(Sealed, Number<'_>), SealError> {
         sealing.sealer.can_seal_to(nth)?;
         sealing.sealer.set_size_ceiling((self.size_limit)());
         let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
-        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value(), heartbeat };
+        let Told { heartbeat, blocks } = told;
+        let epoch = self.spool.numbers().epoch();
+        let numbered = Numbered { epoch, sequence: number.value(), heartbeat, blocks };
         let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
@@ -253,7 +273,9 @@ impl Pipeline {
 
 impl Sealing {
     fn new(config: &Config, sealer: Sealer) -> Self {
-        Self { recipients: config.recipients.clone(), reverse_path: config.sender.envelope.to_string(), sealer }
+        let (groups, route_warnings) = share::groups(config);
+        let reverse_path = config.sender.envelope.to_string();
+        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, sealer }
     }
 
     /// The number of the recipient with `address`, if there still is one.

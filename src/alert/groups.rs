@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Text;
+use super::{Block, Pattern};
 
 /// A larger file holds no rules, octets.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
@@ -51,8 +51,21 @@ impl Groups {
         self.0.len()
     }
 
-    /// The groups of `rule` as the IDS itself compares them: each with a comma behind it.
-    pub fn of(&self, rule: u32) -> &[u8] {
+    /// The groups of an alert as the IDS itself compares them, each with a comma behind it: those it names, or those of
+    /// its rule.
+    pub fn of_block<'t>(&'t self, block: &Block<'_>) -> Cow<'t, [u8]> {
+        if block.groups.is_empty() {
+            return Cow::Borrowed(self.of(block.rule));
+        }
+        block.groups.iter().flat_map(|name| name.iter().chain(b",").copied()).collect::<Vec<u8>>().into()
+    }
+
+    /// Whether a rule is in a group that `pattern` is found in.
+    pub fn have(&self, pattern: &Pattern) -> bool {
+        self.0.values().any(|groups| pattern.is_in(groups))
+    }
+
+    fn of(&self, rule: u32) -> &[u8] {
         self.0.get(&rule).map_or(&[], Vec::as_slice)
     }
 
@@ -87,11 +100,6 @@ impl Groups {
             }
         }
     }
-}
-
-/// Names of groups as the IDS itself compares them.
-pub fn joined<'t>(names: &'t [Text<'t>]) -> Cow<'t, [u8]> {
-    names.iter().flat_map(|name| name.iter().chain(b",").copied()).collect::<Vec<u8>>().into()
 }
 
 fn files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -176,7 +176,7 @@ mod tests {
             ("2026 Nov", "yesterday"),
             ("level 5", "level five"),
             ("5710", "99999999999"),
-            ("\"\r\n", "\r\n"),
+            ("-> \"", "-> "),
             ("User: root\r\n", "User: root\n"),
             ("User: root", "Root: root"),
         ] {

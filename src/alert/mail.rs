@@ -63,6 +63,12 @@ impl Reading<'_> {
         self.doubt.is_none() && self.blocks.get(nth).is_some_and(|block| block.doubt.is_none())
     }
 
+    /// The same without the text it was read from.
+    pub fn into_owned(self) -> Reading<'static> {
+        let blocks = self.blocks.into_iter().map(Block::into_owned).collect();
+        Reading { kind: self.kind, blocks, doubt: self.doubt }
+    }
+
     /// Why something cannot be told with certainty, if so.
     pub fn any_doubt(&self) -> Option<Doubt> {
         self.doubt.or_else(|| self.blocks.iter().find_map(|block| block.doubt))

@@ -17,6 +17,7 @@ use std::fmt;
 pub use groups::Groups;
 pub use mail::{BLOCKS_LIMIT, Kind, Reading, read};
 pub use pattern::{Pattern, PatternError};
+pub use subject::of_part as subject_of_part;
 
 /// Octets of a mail where they stand, or made from an escaped text.
 pub type Text<'a> = Cow<'a, [u8]>;
@@ -55,6 +56,29 @@ pub struct Block<'a> {
     pub doubt: Option<Doubt>,
 }
 
+impl Block<'_> {
+    /// The same without the text it was read from.
+    pub fn into_owned(self) -> Block<'static> {
+        let owned = |text: Text<'_>| Cow::Owned(text.into_owned());
+        Block {
+            octets: owned(self.octets),
+            date: owned(self.date),
+            location: Location(owned(self.location.0)),
+            rule: self.rule,
+            level: self.level,
+            description: owned(self.description),
+            groups: self.groups.into_iter().map(owned).collect(),
+            source_ip: self.source_ip.map(owned),
+            destination_ip: self.destination_ip.map(owned),
+            source_location: self.source_location.map(owned),
+            destination_location: self.destination_location.map(owned),
+            user: self.user.map(owned),
+            log: owned(self.log),
+            doubt: self.doubt,
+        }
+    }
+}
+
 /// Why a block, or a mail, cannot be read with certainty; its `Display` is what a reader sees.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Doubt {
@@ -68,6 +92,8 @@ pub enum Doubt {
     Mixed,
     /// A block has a higher level than the Subject, which names the highest.
     Subject,
+    /// The mail is larger than any the IDS writes.
+    Large,
     /// The mail is MIME; those who write blocks write none.
     Encoded,
 }
@@ -80,6 +106,7 @@ impl fmt::Display for Doubt {
             Self::Many => "there are more alerts than any IDS puts into one mail",
             Self::Mixed => "the alerts differ in form, as if they came from different programs",
             Self::Subject => "an alert has a higher level than the Subject says",
+            Self::Large => "the mail is larger than any the IDS writes",
             Self::Encoded => "the mail is MIME, as the IDS would not write it",
         })
     }

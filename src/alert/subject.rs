@@ -40,21 +40,21 @@ pub fn sms<'a>(subject: &str, body: &'a [u8]) -> Option<Block<'a>> {
     })
 }
 
-/// The Subject of a mail that holds fewer alerts than the one with `subject`: the highest of what is left is at
-/// `location` and has `level`.
-pub fn of_part(subject: &str, location: &[u8], level: u32) -> Vec<u8> {
+/// The Subject of a part of the mail with `subject`, whose highest alert is `block`.
+pub fn of_part(subject: &str, block: &Block<'_>) -> Vec<u8> {
     let brand =
         subject.split(" - ").next().filter(|brand| number(brand.as_bytes()).is_none()).unwrap_or("Notification");
-    let place = location.iter().map(|&octet| if octet.is_ascii_control() { b' ' } else { octet });
+    let place = block.location.as_bytes().iter().map(|&octet| if octet.is_ascii_control() { b' ' } else { octet });
     let mut text = format!("{brand} - ").into_bytes();
     text.extend(place);
-    text.extend_from_slice(format!(" - Alert level {level}").as_bytes());
+    text.extend_from_slice(format!(" - Alert level {}", block.level).as_bytes());
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::Location;
 
     #[test]
     fn a_subject_tells_the_highest_level() {
@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn a_part_has_a_subject_of_its_own() {
         let subject = "Wazuh notification - (secret) 10.0.0.9->/x - Alert level 12";
-        assert_eq!(of_part(subject, b"(app) any->/a\rb", 5), b"Wazuh notification - (app) any->/a b - Alert level 5");
-        assert_eq!(of_part("7 - secret - there", b"here", 3), b"Notification - here - Alert level 3");
+        let block =
+            |location: &'static [u8]| Block { level: 5, location: Location(location.into()), ..Block::default() };
+        let part = of_part(subject, &block(b"(app) any->/a\rb"));
+        assert_eq!(part, b"Wazuh notification - (app) any->/a b - Alert level 5");
+        assert_eq!(of_part("7 - secret - there", &block(b"here")), b"Notification - here - Alert level 5");
     }
 }

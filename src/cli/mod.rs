@@ -10,6 +10,7 @@ mod heartbeat;
 mod keys;
 mod openssl_words;
 mod queue;
+mod route;
 mod run;
 mod sendmail;
 mod status;
@@ -51,6 +52,9 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Try who gets what
+    #[command(subcommand)]
+    Route(route::Command),
     /// Look at and move what lies in the spool
     #[command(subcommand)]
     Queue(queue::Command),
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&file),
         Command::Check(options) => check::run(&file, &options),
         Command::Config(command) => config::run(&file, &command),
+        Command::Route(command) => route::run(&file, &command),
         Command::Queue(command) => queue::run(&file, &command),
         Command::Keys(command) => keys::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),

@@ -4,6 +4,7 @@
 //! durations and sizes within their bounds, and exactly one way to trust each relay host. No setting sends anything in
 //! clear. On failure the daemon does not start (EX_CONFIG, 78). An attacker controls nothing here.
 
+mod accept;
 mod doors;
 mod fingerprint;
 mod load;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use accept::Accept;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use load::{DEFAULT_FILE, LoadError};
@@ -42,6 +44,8 @@ pub struct Config {
     pub sender: Sender,
     /// Who gets alerts; at least one, at least one of them default.
     pub recipients: Vec<Recipient>,
+    /// What is known of alerts.
+    pub alerts: Alerts,
     /// The relay hosts, in the order they are tried; at least one.
     pub relays: Vec<Relay>,
     /// The spool's directory.
@@ -111,14 +115,23 @@ pub struct Recipient {
     pub fingerprints: Vec<OpenPgpFingerprint>,
     /// Whether it gets what nobody claims.
     pub default: bool,
-    /// Envelope addresses it claims.
-    pub claims: Vec<String>,
+    /// What makes it get a mail, as alternatives; at least one.
+    pub accept: Vec<Accept>,
+    /// Whether it gets, of a mail with several alerts, its own ones only.
+    pub split: bool,
     /// What its messages look like.
     pub format: Format,
     /// What happens when a certificate has expired.
     pub on_expired: OnExpired,
     /// Whether SEIPDv2 is wanted for v4 certificates too.
     pub seipd_v2: bool,
+}
+
+/// `[alerts]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alerts {
+    /// Folders with the rules of the IDS, which say what groups a rule is in.
+    pub rules: Vec<PathBuf>,
 }
 
 /// `format`

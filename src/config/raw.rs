@@ -15,6 +15,9 @@ pub struct RawConfig {
     /// Who gets alerts.
     #[serde(default)]
     pub recipient: Vec<RawRecipient>,
+    /// What is known of alerts.
+    #[serde(default)]
+    pub alerts: RawAlerts,
     /// Where sealed messages go.
     #[serde(default)]
     pub relay: Vec<RawRelay>,
@@ -72,6 +75,7 @@ pub struct RawRecipient {
     pub fingerprint: Option<OneOrMore>,
     pub default: Option<bool>,
     pub accept: Option<Vec<RawAccept>>,
+    pub split: Option<bool>,
     pub format: Option<RawFormat>,
     pub on_expired: Option<RawOnExpired>,
     pub seipd: Option<RawSeipd>,
@@ -82,6 +86,17 @@ pub struct RawRecipient {
 #[serde(deny_unknown_fields)]
 pub struct RawAccept {
     pub recipient: Option<String>,
+    pub level: Option<u32>,
+    pub rule: Option<OneOrMoreRules>,
+    pub location: Option<String>,
+    pub group: Option<String>,
+}
+
+/// `[alerts]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlerts {
+    pub rules: Option<OneOrMore>,
 }
 
 /// `format`
@@ -262,6 +277,24 @@ impl OneOrMore {
         match self {
             Self::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
             Self::More(texts) => texts,
+        }
+    }
+}
+
+/// The number of a rule, or a list of such numbers.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(untagged, expecting = "`rule` takes the number of a rule, or a list of numbers")]
+pub enum OneOrMoreRules {
+    One(u32),
+    More(Vec<u32>),
+}
+
+impl OneOrMoreRules {
+    /// The numbers.
+    pub fn into_vec(self) -> Vec<u32> {
+        match self {
+            Self::One(rule) => vec![rule],
+            Self::More(rules) => rules,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
+mod accept;
 mod heartbeat;
 mod login;
 mod recipient;
@@ -41,6 +42,7 @@ impl<'a> Validator<'a> {
             listen: self.listen(raw.listen, &control)?,
             sender: self.sender(raw.sender, &relays)?,
             recipients: self.recipients(raw.recipient)?,
+            alerts: self.alerts(raw.alerts),
             relays,
             spool: self.directory("spool.directory", raw.spool.directory, "/var/spool/sealrelay")?,
             lifetime: self.duration("spool.lifetime", raw.spool.lifetime, "14d", HOUR..=365 * 24 * HOUR)?,
