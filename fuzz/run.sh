@@ -14,7 +14,7 @@ export RUSTC_BOOTSTRAP=1
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(command data reply entry header session alert)
+[ ${#targets[@]} -gt 0 ] || targets=(command data reply entry header session alert blocks)
 
 # Captures begin with a client's commands. One octet 0 in front is "no choices" and "no flags".
 seed() {
@@ -24,7 +24,7 @@ seed() {
     for capture in tests/captures/*.bin; do
         case $target in
             entry | reply) ;;
-            header) cp "$capture" "$corpus/capture-$(basename "$capture")" ;;
+            header | blocks) cp "$capture" "$corpus/capture-$(basename "$capture")" ;;
             *) { printf '\0'; cat "$capture"; } >"$corpus/capture-$(basename "$capture")" ;;
         esac
     done

@@ -3,9 +3,11 @@
 //! Guarantees: nothing here waits on a real clock or touches a disk or a socket, so that a finding can be repeated. A
 //! target panics when what it looks at breaks a promise its module makes, not only when it crashes.
 
+mod blocks;
 mod data;
 mod session;
 
+pub use blocks::blocks;
 pub use data::data;
 pub use session::{alert, session};
 
@@ -203,6 +205,11 @@ mod tests {
     }
 
     #[test]
+    fn seeds_of_the_reader_of_alerts_hold() {
+        replay("blocks", blocks);
+    }
+
+    #[test]
     fn seeds_of_whole_sessions_hold() {
         replay("session", session);
     }
@@ -224,6 +231,7 @@ mod tests {
                 target(&plain);
             }
             header(&stream);
+            blocks(&stream);
         }
     }
 }

@@ -255,7 +255,8 @@ impl Sealer {
     }
 }
 
-/// The size of the message that `mail` would become for `recipient`, octets, as far as it can be told without sealing.
+/// The size of the message that `mail` would become for `recipient`, octets, as far as it can be told without sealing: near
+/// the end of a class it may be the next one.
 pub fn size_class(
     sender: &Sender,
     recipient: &Recipient,

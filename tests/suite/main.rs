@@ -35,6 +35,7 @@ mod recipients;
 mod relays;
 mod reload;
 mod replies;
+mod routes;
 mod sealing;
 mod sendmail;
 mod signer;
