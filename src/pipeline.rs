@@ -4,6 +4,7 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use crate::maillog;
 use crate::route;
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
-use crate::spool::{Header, NewEntry, Number, Spool};
+use crate::spool::{Header, NewEntry, Number, Spool, Staged};
 use crate::status::{CertificateStatus, Counters};
 
 /// Route, seal and spool, joined.
@@ -61,12 +62,12 @@ pub enum AcceptError {
 /// Sealed messages of one mail, on their way into the spool.
 #[derive(Default)]
 struct Batch<'a> {
-    entries: Vec<NewEntry<'a>>,
+    entries: Vec<Staged<'a>>,
     /// Who was told of how many alerts that were not sealed.
     told: Vec<(String, u64)>,
     /// Who could not be sealed to.
     unsealable: Vec<usize>,
-    notices: Vec<NewEntry<'a>>,
+    notices: Vec<Staged<'a>>,
 }
 
 impl Pipeline {
@@ -107,14 +108,14 @@ impl Pipeline {
         for chosen in &shares.chosen {
             let part = shares.part(chosen);
             let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
-            self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch);
+            self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch)?;
         }
         if batch.entries.is_empty() {
             let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
             let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
             for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
                 let told = Told { blocks: shares.all_blocks(), heartbeat: None };
-                self.seal(&sealing, mail, nth, &notes, told, &mut batch);
+                self.seal(&sealing, mail, nth, &notes, told, &mut batch)?;
             }
         }
         self.store(&sealing, mail, batch)
@@ -205,7 +206,7 @@ impl Pipeline {
         extra: &[Note],
         told: Told,
         batch: &mut Batch<'a>,
-    ) {
+    ) -> io::Result<()> {
         let recipient = sealing.recipients[nth].address.to_string();
         let untold = self.notices.untold(&recipient);
         let mut notes = [&mail.notes, extra].concat();
@@ -213,7 +214,8 @@ impl Pipeline {
         match self.seal_one(sealing, mail, nth, notes, told) {
             Ok((sealed, number)) => {
                 let entry = sealing.entry(&self.spool, mail.arrival, recipient.clone(), sealed, Some(number));
-                batch.entries.push(entry);
+                // On the disk, though not ours yet: the next recipient's message needs the memory.
+                batch.entries.push(self.spool.stage(entry)?);
                 batch.told.push((recipient, untold));
             }
             Err(why) => {
@@ -222,10 +224,12 @@ impl Pipeline {
                 batch.unsealable.push(nth);
                 if self.notices.not_sealed(&recipient, SystemTime::now()) {
                     let notice = sealing.sealer.notice(nth, mail.arrival);
-                    batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
+                    let entry = sealing.entry(&self.spool, mail.arrival, recipient, notice, None);
+                    batch.notices.push(self.spool.stage(entry)?);
                 }
             }
         }
+        Ok(())
     }
 
     /// A number is only taken when nothing but a fault of ours can keep it from being used.
@@ -249,7 +253,7 @@ impl Pipeline {
 
     fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
-        let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
+        let entries: Vec<Staged<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let lines: Vec<_> = entries
             .iter()
             .map(|entry| (entry.header.recipient.clone(), entry.header.size, entry.header.message_id.clone()))
@@ -257,7 +261,7 @@ impl Pipeline {
         if entries.is_empty() {
             return Err(AcceptError::Unsealable);
         }
-        let ids = self.spool.store(entries)?;
+        let ids = self.spool.publish(entries)?;
         for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
             maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
         }

@@ -120,6 +120,7 @@ struct Of {
     /// The numbers of the alerts.
     alerts: Vec<usize>,
     format: Option<&'static str>,
+    /// Octets; missing if it is not filled up.
     size_class: Option<usize>,
     because: Vec<String>,
     /// Conditions that do not hold.
@@ -227,7 +228,7 @@ impl Of {
                 Format::PgpMime => "pgp-mime",
                 Format::Inline => "inline",
             }),
-            size_class: Some(size),
+            size_class: size,
             because: chosen.reasons.iter().map(|reason| in_words(reason, recipient)).collect(),
             ..Self::nothing(recipient)
         }
@@ -240,7 +241,10 @@ impl Of {
             _ => "nothing".to_owned(),
         };
         let format = self.format.map_or_else(String::new, |format| format!(", {format}"));
-        let size = self.size_class.map_or_else(String::new, |size| format!(", {} KiB", size / 1024));
+        let size = match self.size_class {
+            Some(size) => format!(", {} KiB", size / 1024),
+            None => self.format.map_or_else(String::new, |_| ", not filled up to a size class".to_owned()),
+        };
         say(format!("{}: {what}{format}{size}", self.recipient));
         self.because.iter().for_each(|why| say(format!("    {why}")));
         self.but.iter().for_each(|why| say(format!("    but {why}")));
