@@ -145,6 +145,8 @@ fn mail() -> Mail {
         client: "127.0.0.1:4711".to_owned(),
         greeting: Greeting::Helo("monitor".to_owned()),
         notes: Vec::new(),
+        source: None,
+        block: None,
     }
 }
 

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
+use crate::follow::{Follower, Gauge};
 use crate::heartbeat::{Heart, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
@@ -23,7 +25,7 @@ use crate::metrics;
 use crate::pipeline::{Pipeline, SizeLimit};
 use crate::queue;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
-use crate::shutdown;
+use crate::shutdown::{self, Shutdown};
 use crate::spool::{Spool, SpoolError};
 use crate::status::{Counters, State, Status};
 use crate::systemd;
@@ -165,6 +167,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
+    let mut follows = running.follow(config, &shutdown);
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
     let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
@@ -192,6 +195,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
             // shall do it again.
             _ = &mut intake => return Err(StartError::BrokeOff("intake")),
             _ = &mut deliver => return Err(StartError::BrokeOff("delivery")),
+            Some(_) = follows.join_next() => return Err(StartError::BrokeOff("following a log")),
             _ = hangup.recv() => {
                 let running = Arc::clone(&running);
                 // Certificates are read and checked: work for a thread of its own. Its outcome stands in the log.
@@ -203,7 +207,9 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     systemd::stopping();
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
-    let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
+    let _ =
+        timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await, follows.join_all().await) })
+            .await;
     heart.farewell();
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
@@ -216,6 +222,8 @@ struct Running {
     deliver: Arc<Deliver>,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
+    /// Of each followed log.
+    gauges: Mutex<Vec<Arc<Gauge>>>,
     since: SystemTime,
     config: Mutex<Config>,
     reloading: Mutex<()>,
@@ -238,10 +246,26 @@ impl Running {
             deliver,
             spool,
             counters,
+            gauges: Mutex::default(),
             since: SystemTime::now(),
             config: Mutex::new(config.clone()),
             reloading: Mutex::default(),
         })
+    }
+
+    /// Follows the logs of `config`, each on a thread of its own.
+    fn follow(&self, config: &Config, shutdown: &Shutdown) -> JoinSet<()> {
+        let mut follows = JoinSet::new();
+        for follow in &config.follows {
+            let follower = Follower::new(follow, &config.state, Arc::clone(&self.pipeline), shutdown.clone());
+            self.gauges().push(follower.gauge());
+            follows.spawn_blocking(move || follower.run());
+        }
+        follows
+    }
+
+    fn gauges(&self) -> MutexGuard<'_, Vec<Arc<Gauge>>> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the configuration file, and what it names, as they are now: all of it, or nothing.
@@ -367,6 +391,7 @@ impl Running {
             counts: self.counters.counts(),
             spool: self.spool.totals(),
             relays: self.deliver.status(),
+            follows: self.gauges().iter().map(|gauge| gauge.status()).collect(),
             log_lines_dropped: maillog::dropped(),
             signer: self.pipeline.signer(),
             certificates: self.pipeline.certificates(),
@@ -407,6 +432,7 @@ fn prepare(config: &Config) -> Result<(Vec<Tls>, Sealer), StartError> {
 fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), StartError> {
     let changed = [
         ("[listen]", before.listen != after.listen),
+        ("[[follow]]", before.follows != after.follows),
         ("spool.directory", before.spool != after.spool),
         ("spool.quota", before.quota != after.quota),
         ("spool.reserve", before.reserve != after.reserve),

@@ -4,6 +4,7 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,16 +14,19 @@ use crate::config::{Config, Recipient};
 use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
+use crate::position::{FileId, Position};
 use crate::route;
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
 use crate::spool::{Header, NewEntry, Number, Spool, Staged};
 use crate::status::{CertificateStatus, Counters};
+use crate::twins::Twins;
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
     sealing: RwLock<Arc<Sealing>>,
     notices: Notices,
+    twins: Twins,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     size_limit: SizeLimit,
@@ -38,6 +42,8 @@ struct Sealing {
     /// What could not be read of the groups, or can never match.
     route_warnings: Vec<String>,
     reverse_path: String,
+    /// Alerts that a log has brought are left out of the IDS's mail.
+    mail_is_secondary: bool,
     sealer: Sealer,
 }
 
@@ -68,6 +74,8 @@ struct Batch<'a> {
     /// Who could not be sealed to.
     unsealable: Vec<usize>,
     notices: Vec<Staged<'a>>,
+    /// Somebody has it already: from before a crash, or from a log. Then it is stored, whatever becomes of the rest.
+    is_stored: bool,
 }
 
 impl Pipeline {
@@ -82,6 +90,7 @@ impl Pipeline {
         Self {
             sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
+            twins: Twins::default(),
             spool,
             counters,
             size_limit,
@@ -103,22 +112,58 @@ impl Pipeline {
     /// It cannot be sealed for anybody, or the disk does not take it.
     pub fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
         let sealing = self.sealing();
-        let shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
+        let mut shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
         let mut batch = Batch::default();
+        self.leave_out(&sealing, mail, &mut shares, &mut batch);
         for chosen in &shares.chosen {
             let part = shares.part(chosen);
             let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
             self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch)?;
         }
-        if batch.entries.is_empty() {
+        if batch.entries.is_empty() && !batch.is_stored {
             let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
             let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
             for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
+                if self.has(&sealing, mail, nth) {
+                    batch.is_stored = true;
+                    continue;
+                }
                 let told = Told { blocks: shares.all_blocks(), heartbeat: None };
                 self.seal(&sealing, mail, nth, &notes, told, &mut batch)?;
             }
         }
         self.store(&sealing, mail, batch)
+    }
+
+    /// Leaves out of `shares` what its recipient has already.
+    ///
+    /// What is read from a log is read again after a crash, which may have come between two recipients' entries. And if
+    /// the IDS's mail is the second way only, a recipient needs of it no alert that a log has brought it, field for field.
+    fn leave_out(&self, sealing: &Sealing, mail: &Mail, shares: &mut Shares<'_>, batch: &mut Batch<'_>) {
+        let before = shares.chosen.len();
+        shares.chosen.retain(|chosen| !self.has(sealing, mail, chosen.nth));
+        if mail.source.is_none() && sealing.mail_is_secondary {
+            let address = |nth: usize| sealing.recipients[nth].address.as_str();
+            let left_out = shares.leave_out(|nth, block| self.twins.knows(address(nth), block));
+            if left_out > 0 {
+                maillog::left_out(&mail.client, left_out);
+                (0..left_out).for_each(|_| self.counters.left_out.up());
+            }
+        }
+        batch.is_stored = shares.chosen.len() < before;
+    }
+
+    /// Whether recipient number `nth` has what stands at this very place of a followed log.
+    fn has(&self, sealing: &Sealing, mail: &Mail, nth: usize) -> bool {
+        let recipient = sealing.recipients[nth].address.as_str();
+        mail.source.as_ref().is_some_and(|source| self.spool.numbers().has(source, recipient))
+    }
+
+    /// Where to go on reading the followed `log`: everything up to there is durable. And the ends of lines beyond that
+    /// somebody has already.
+    pub fn progress(&self, log: &str) -> (Option<(FileId, Position)>, BTreeSet<Position>) {
+        let numbers = self.spool.numbers();
+        (numbers.done(log), numbers.beyond(log))
     }
 
     /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number.
@@ -137,7 +182,7 @@ impl Pipeline {
                 AcceptError::Unsealable
             })?;
         let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
-        let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
+        let entry = sealing.entry(&self.spool, mail, recipient.to_owned(), sealed, Some(number));
         let ids = self.spool.store(vec![entry])?;
         self.counters.heartbeats.up();
         self.notices.told(recipient, untold);
@@ -213,7 +258,7 @@ impl Pipeline {
         notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
         match self.seal_one(sealing, mail, nth, notes, told) {
             Ok((sealed, number)) => {
-                let entry = sealing.entry(&self.spool, mail.arrival, recipient.clone(), sealed, Some(number));
+                let entry = sealing.entry(&self.spool, mail, recipient.clone(), sealed, Some(number));
                 // On the disk, though not ours yet: the next recipient's message needs the memory.
                 batch.entries.push(self.spool.stage(entry)?);
                 batch.told.push((recipient, untold));
@@ -224,7 +269,7 @@ impl Pipeline {
                 batch.unsealable.push(nth);
                 if self.notices.not_sealed(&recipient, SystemTime::now()) {
                     let notice = sealing.sealer.notice(nth, mail.arrival);
-                    let entry = sealing.entry(&self.spool, mail.arrival, recipient, notice, None);
+                    let entry = sealing.entry(&self.spool, mail, recipient, notice, None);
                     batch.notices.push(self.spool.stage(entry)?);
                 }
             }
@@ -259,17 +304,20 @@ impl Pipeline {
             .map(|entry| (entry.header.recipient.clone(), entry.header.size, entry.header.message_id.clone()))
             .collect();
         if entries.is_empty() {
-            return Err(AcceptError::Unsealable);
+            return if batch.is_stored { Ok(Vec::new()) } else { Err(AcceptError::Unsealable) };
         }
         let ids = self.spool.publish(entries)?;
         for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
             maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
         }
-        if sealed == 0 {
+        if sealed == 0 && !batch.is_stored {
             return Err(AcceptError::Unsealable);
         }
+        if let (Some(_), Some(block), true) = (&mail.source, &mail.block, sealing.mail_is_secondary) {
+            batch.told.iter().for_each(|(to, _)| self.twins.add(to, block));
+        }
         batch.told.iter().filter(|(_, count)| *count > 0).for_each(|(to, count)| self.notices.told(to, *count));
-        self.counters.accepted.up();
+        if mail.source.is_some() { &self.counters.followed } else { &self.counters.accepted }.up();
         ids.iter().for_each(|_| self.counters.entries.up());
         Ok(ids)
     }
@@ -279,7 +327,8 @@ impl Sealing {
     fn new(config: &Config, sealer: Sealer) -> Self {
         let (groups, route_warnings) = share::groups(config);
         let reverse_path = config.sender.envelope.to_string();
-        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, sealer }
+        let mail_is_secondary = config.follows.iter().any(|follow| follow.secondary);
+        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, mail_is_secondary, sealer }
     }
 
     /// The number of the recipient with `address`, if there still is one.
@@ -290,7 +339,7 @@ impl Sealing {
     fn entry<'a>(
         &self,
         spool: &Spool,
-        arrival: SystemTime,
+        mail: &Mail,
         recipient: String,
         sealed: Sealed,
         number: Option<Number<'a>>,
@@ -302,8 +351,10 @@ impl Sealing {
             sequence: number.as_ref().map(Number::value),
             sealed_to: sealed.sealed_to,
             message_id: sealed.message_id,
-            arrival,
+            arrival: mail.arrival,
             size: sealed.message.len() as u64,
+            // A notice is not the alert: whoever got one still misses the line.
+            source: number.as_ref().and_then(|_| mail.source.clone()),
         };
         NewEntry { header, message: sealed.message, number }
     }

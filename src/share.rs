@@ -6,7 +6,9 @@
 //! alert, which may be somebody else's. An attacker who writes log lines can add recipients and take nothing from the
 //! default ones (see `route`).
 
-use crate::alert::{self, Doubt, Groups, Reading};
+use std::collections::BTreeMap;
+
+use crate::alert::{self, Block, Doubt, Groups, Kind, Reading};
 use crate::config::{Config, Recipient};
 use crate::mail::{Mail, Note};
 use crate::route::{self, Chosen, Reason, Share};
@@ -33,6 +35,8 @@ pub struct Shares<'m> {
     pub reading: Reading<'m>,
     /// Everybody who gets it; never empty.
     pub chosen: Vec<Chosen>,
+    /// How many alerts were left out, by the number of the recipient.
+    left_out: BTreeMap<usize, usize>,
 }
 
 impl<'m> Shares<'m> {
@@ -40,7 +44,7 @@ impl<'m> Shares<'m> {
     pub fn of(mail: &'m Mail, recipients: &[Recipient], groups: &Groups) -> Self {
         let reading = read(mail);
         let chosen = route::route(recipients, &mail.envelope, &reading, groups);
-        Self { mail, reading, chosen }
+        Self { mail, reading, chosen, left_out: BTreeMap::new() }
     }
 
     /// Whether recipient number `nth` gets any of it.
@@ -64,7 +68,34 @@ impl<'m> Shares<'m> {
             client: self.mail.client.clone(),
             greeting: self.mail.greeting.clone(),
             notes: self.mail.notes.clone(),
+            source: self.mail.source.clone(),
+            block: self.mail.block.clone(),
         })
+    }
+
+    /// Takes from everybody the alerts that `has` says the recipient of that number has; those that are left with none
+    /// get nothing of the mail. How many were left out in all. Of a mail that cannot be divided with certainty nothing is.
+    pub fn leave_out(&mut self, has: impl Fn(usize, &Block<'_>) -> bool) -> usize {
+        let blocks = &self.reading.blocks;
+        let is_certain = self.reading.kind == Kind::Alerts && self.reading.any_doubt().is_none() && !blocks.is_empty();
+        if !is_certain {
+            return 0;
+        }
+        let left_out = &mut self.left_out;
+        self.chosen.retain_mut(|chosen| {
+            let own: Vec<usize> = match &chosen.share {
+                Share::Whole => (0..blocks.len()).collect(),
+                Share::Blocks(own) => own.clone(),
+            };
+            let missing: Vec<usize> = own.iter().copied().filter(|&nth| !has(chosen.nth, &blocks[nth])).collect();
+            let is_left = !missing.is_empty();
+            if missing.len() < own.len() {
+                left_out.insert(chosen.nth, own.len() - missing.len());
+                chosen.share = Share::Blocks(missing);
+            }
+            is_left
+        });
+        left_out.values().sum()
     }
 
     /// What somebody is told of how the mail was divided.
@@ -74,7 +105,12 @@ impl<'m> Shares<'m> {
             Share::Whole => None,
         };
         let not_certain = chosen.reasons.contains(&Reason::NotCertain);
-        divided.into_iter().chain(self.reading.any_doubt().filter(|_| not_certain).map(Note::NotDivided)).collect()
+        let left_out = self.left_out.get(&chosen.nth).map(|count| Note::LeftOut(*count));
+        divided
+            .into_iter()
+            .chain(left_out)
+            .chain(self.reading.any_doubt().filter(|_| not_certain).map(Note::NotDivided))
+            .collect()
     }
 
     /// How many alerts there are, and how many somebody gets.
@@ -95,6 +131,9 @@ impl<'m> Shares<'m> {
 /// Reads a mail: its text as it came, or decoded if it is MIME. Those who write blocks write no MIME, so what is found in
 /// it is doubted.
 fn read(mail: &Mail) -> Reading<'_> {
+    if let Some(block) = &mail.block {
+        return Reading { kind: Kind::Alerts, blocks: vec![block.clone()], doubt: None };
+    }
     let original = Original::read(&mail.octets);
     let subject = original.subject();
     let is_mime = original.mime_fields().is_some();

@@ -5,6 +5,9 @@
 //! panics; what is no alert has no blocks. An attacker who writes log lines controls the log text, and with it whatever
 //! imitates structure in it: what is read here may add recipients and never takes a mail from anybody.
 
+/// Alerts of the IDS's JSON log.
+pub mod json;
+
 mod groups;
 mod head;
 mod mail;

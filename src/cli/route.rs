@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::{EX_DATAERR, EX_NOINPUT, Failure, load, say, say_json};
-use crate::alert::{Block, Doubt, Groups, Kind};
+use crate::alert::{self, Block, Doubt, Groups, Kind};
 use crate::config::{Accept, Config, Format, Recipient};
 use crate::envelope::{Envelope, Path as ForwardPath, printable};
+use crate::follow;
 use crate::mail::{Greeting, Mail};
 use crate::route::{self, Chosen, Reason, Share};
 use crate::seal;
@@ -25,7 +26,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A mail (.eml), or alerts cut from one; - for standard input
+    /// A mail (.eml), alerts cut from one, or a line of alerts.json; - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// An envelope address it is for, as in RCPT TO; may be given several times. Default: one that nobody claims
@@ -58,6 +59,10 @@ impl Arguments {
     fn mail(&self, octets: Vec<u8>) -> Mail {
         let mut envelope = Envelope::default();
         self.to.iter().for_each(|to| envelope.add(ForwardPath::new(to.as_bytes(), true)));
+        let line = octets.trim_ascii();
+        if let Some(alert) = alert::json::read(line) {
+            return Mail { envelope, ..follow::mail_about(&alert, line, "a followed log", SystemTime::now()) };
+        }
         Mail {
             envelope,
             octets,
@@ -65,6 +70,8 @@ impl Arguments {
             client: "127.0.0.1:25".to_owned(),
             greeting: Greeting::Helo("localhost".to_owned()),
             notes: Vec::new(),
+            source: None,
+            block: None,
         }
     }
 }

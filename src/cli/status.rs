@@ -50,6 +50,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         counts: Counts::default(),
         spool: totals,
         relays: Vec::new(),
+        follows: Vec::new(),
         log_lines_dropped: 0,
         signer: String::new(),
         certificates: Vec::new(),
@@ -82,6 +83,10 @@ fn show(status: &Status) {
         "  spool      {} waiting{oldest}, {} held, {} failed, {} damaged",
         totals.queued, totals.held, totals.failed, totals.damaged
     ));
+    for follow in &status.follows {
+        let (log, lines, stored, behind) = (&follow.log, follow.lines, follow.stored, follow.behind_octets);
+        say(format!("  follow     {log}: {lines} line(s) read, {stored} stored, {behind} octets behind its end"));
+    }
     for relay in &status.relays {
         let last = relay.last_success.map_or_else(|| "never".to_owned(), time);
         let next = relay.next_attempt.map_or_else(String::new, |at| format!(", next attempt {}", time(at)));

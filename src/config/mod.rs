@@ -40,6 +40,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Intake.
     pub listen: Listen,
+    /// Logs of alerts that are read as they grow; none of them twice.
+    pub follows: Vec<Follow>,
     /// What relay hosts see as the origin.
     pub sender: Sender,
     /// Who gets alerts; at least one, at least one of them default.
@@ -91,6 +93,23 @@ pub struct Listen {
     pub message_timeout: Duration,
     /// How long the gap behind a candidate end of data is watched for HELO clients.
     pub early_dot_wait: Duration,
+}
+
+/// `[[follow]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// The log. Rotated ones are looked for beside it and in `YYYY/MMM/` below its folder.
+    pub path: PathBuf,
+    /// Whether a log that was never read is read from its beginning, not from its end.
+    pub from_start: bool,
+    /// This level and higher are sent; `None`: what the IDS says in `rule.mail`, and 7 where it says nothing.
+    pub email_level: Option<u32>,
+    /// Rules that are sent whatever their level.
+    pub alert_by_email: Vec<u32>,
+    /// Rules that are not sent whatever their level.
+    pub no_email_alert: Vec<u32>,
+    /// Whether the IDS's own mail is left out where this log has brought the same alert already.
+    pub secondary: bool,
 }
 
 /// `[sender]`

@@ -9,6 +9,9 @@ pub struct RawConfig {
     /// Where alerts come in.
     #[serde(default)]
     pub listen: RawListen,
+    /// Logs of alerts that are read as they grow.
+    #[serde(default)]
+    pub follow: Vec<RawFollow>,
     /// Who alerts come from, outside.
     #[serde(default)]
     pub sender: RawSender,
@@ -55,6 +58,26 @@ pub struct RawListen {
     pub command_timeout: Option<Text>,
     pub message_timeout: Option<Text>,
     pub early_dot_wait: Option<Text>,
+}
+
+/// `[[follow]]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFollow {
+    pub path: Option<String>,
+    pub from: Option<RawFrom>,
+    pub email_level: Option<u32>,
+    pub alert_by_email: Option<Vec<u32>>,
+    pub no_email_alert: Option<Vec<u32>>,
+    pub secondary: Option<bool>,
+}
+
+/// `from`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawFrom {
+    Start,
+    End,
 }
 
 /// `[sender]`

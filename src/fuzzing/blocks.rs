@@ -20,6 +20,8 @@ pub fn blocks(input: &[u8]) {
         client: String::new(),
         greeting: Greeting::default(),
         notes: Vec::new(),
+        source: None,
+        block: None,
     };
     let original = Original::read(input);
     let reading = alert::read(&original.subject(), original.body);

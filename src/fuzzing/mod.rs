@@ -5,10 +5,12 @@
 
 mod blocks;
 mod data;
+mod json;
 mod session;
 
 pub use blocks::blocks;
 pub use data::data;
+pub use json::json;
 pub use session::{alert, session};
 
 use crate::seal::Original;
@@ -212,6 +214,11 @@ mod tests {
     #[test]
     fn seeds_of_whole_sessions_hold() {
         replay("session", session);
+    }
+
+    #[test]
+    fn seeds_of_the_json_log_hold() {
+        replay("json", json);
     }
 
     #[test]

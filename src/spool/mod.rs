@@ -31,6 +31,7 @@ mod operator;
 mod room;
 mod shelf;
 mod slots;
+mod sources;
 mod staged;
 mod start;
 
@@ -168,7 +169,7 @@ impl Spool {
         for shelf in [&held, &failed, &damaged] {
             found.carry_all(shelf).map_err(unusable(shelf.path()))?;
         }
-        let numbers = Numbers::open(&config.state, start::in_order(&mut found.carried))
+        let numbers = Numbers::open(&config.state, start::in_order(&mut found.carried), found.sources)
             .map_err(|source| SpoolError::Numbers { path: config.state.clone(), source })?;
         let spool = Self {
             root: root.clone(),
@@ -228,7 +229,7 @@ impl Spool {
         let mut index = self.index();
         for (id, header, number) in staged.into_iter().map(Staged::stored) {
             index.add(id.clone(), &header, Attempts::default());
-            number.into_iter().for_each(Number::stored);
+            number.into_iter().for_each(|number| number.stored_from(header.source.as_ref()));
             ids.push(id);
         }
         drop(index);

@@ -1,6 +1,7 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
 mod accept;
+mod follow;
 mod heartbeat;
 mod login;
 mod recipient;
@@ -40,6 +41,7 @@ impl<'a> Validator<'a> {
         Ok(Config {
             file: self.file.to_owned(),
             listen: self.listen(raw.listen, &control)?,
+            follows: self.follows(raw.follow)?,
             sender: self.sender(raw.sender, &relays)?,
             recipients: self.recipients(raw.recipient)?,
             alerts: self.alerts(raw.alerts),
