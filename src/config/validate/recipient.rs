@@ -54,14 +54,9 @@ impl Validator<'_> {
             let hint = "Name at least one certificate file and one full fingerprint.";
             return Err(self.wrong(of_this("certificate"), "an empty list", hint));
         }
-        let accept = raw.accept.unwrap_or_default();
-        let claims = accept
-            .into_iter()
-            .map(|table| self.present(&of_this("accept"), table.recipient))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Recipient {
-            // Without `accept`, an entry claims mail to its own address.
-            claims: if claims.is_empty() { vec![address.to_string()] } else { claims },
+        let recipient = Recipient {
+            accept: self.accept(raw.accept, &of_this("accept"), address.as_str())?,
+            split: raw.split.unwrap_or(false),
             certificates: certificates.iter().map(|name| self.path(name)).collect(),
             fingerprints,
             default: raw.default.unwrap_or(single),
@@ -75,6 +70,8 @@ impl Validator<'_> {
             },
             seipd_v2: raw.seipd == Some(RawSeipd::V2),
             address,
-        })
+        };
+        self.refuse_lossy_split(&recipient)?;
+        Ok(recipient)
     }
 }
