@@ -183,7 +183,8 @@ impl Report {
         }
         for Alert { number, location, rule, level, description, groups, doubt, .. } in &self.alerts {
             let doubt = doubt.as_ref().map_or_else(String::new, |doubt| format!("  ! {doubt}"));
-            say(format!("  {number:2}  level {level}  rule {rule}  {location}  \"{description}\"  {groups}{doubt}"));
+            let line = format!("  {number:2}  level {level}  rule {rule}  {location}  \"{description}\"  {groups}");
+            say(format!("{}{doubt}", line.trim_end()));
         }
         self.recipients.iter().for_each(Of::show);
         self.warnings.iter().for_each(|warning| say(format!("! {warning}")));
