@@ -35,6 +35,9 @@ pub mod route;
 /// A mail as it is handed to each of its recipients.
 pub mod share;
 
+/// Whose turn it is to get a fixed text.
+mod turns;
+
 /// OpenPGP: a mail becomes a message only its recipient can read.
 pub mod seal;
 

@@ -12,16 +12,18 @@ use crate::config::{Config, Recipient};
 use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
-use crate::route;
+use crate::route::{self, Share};
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
 use crate::spool::{Header, NewEntry, Number, Spool};
 use crate::status::{CertificateStatus, Counters};
+use crate::turns::{Turn, Turns};
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
     sealing: RwLock<Arc<Sealing>>,
     notices: Notices,
+    turns: Turns,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     size_limit: SizeLimit,
@@ -67,6 +69,8 @@ struct Batch<'a> {
     /// Who could not be sealed to.
     unsealable: Vec<usize>,
     notices: Vec<NewEntry<'a>>,
+    /// The fixed texts among them.
+    turns: Vec<Turn<'a>>,
 }
 
 impl Pipeline {
@@ -81,6 +85,7 @@ impl Pipeline {
         Self {
             sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
+            turns: Turns::open(&config.state),
             spool,
             counters,
             size_limit,
@@ -105,6 +110,12 @@ impl Pipeline {
         let shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
         let mut batch = Batch::default();
         for chosen in &shares.chosen {
+            if let Share::Fixed(_) = chosen.share {
+                match self.turn(&sealing.recipients[chosen.nth], mail.arrival) {
+                    Some(turn) => batch.turns.push(turn),
+                    None => continue,
+                }
+            }
             let part = shares.part(chosen);
             let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
             self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch);
@@ -197,6 +208,12 @@ impl Pipeline {
         self.sealing().sealer.signer_is_new()
     }
 
+    /// The turn of a recipient with a fixed text, if it is due.
+    fn turn(&self, recipient: &Recipient, now: SystemTime) -> Option<Turn<'_>> {
+        let every = recipient.fixed.as_ref()?.every;
+        self.turns.take(recipient.address.as_str(), every, now)
+    }
+
     fn seal<'a>(
         &'a self,
         sealing: &Sealing,
@@ -264,6 +281,7 @@ impl Pipeline {
         if sealed == 0 {
             return Err(AcceptError::Unsealable);
         }
+        batch.turns.into_iter().for_each(Turn::used);
         batch.told.iter().filter(|(_, count)| *count > 0).for_each(|(to, count)| self.notices.told(to, *count));
         self.counters.accepted.up();
         ids.iter().for_each(|_| self.counters.entries.up());

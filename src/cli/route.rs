@@ -115,7 +115,7 @@ struct Alert {
 #[derive(Serialize)]
 struct Of {
     recipient: String,
-    /// `whole`, `part` or `nothing`.
+    /// `whole`, `part`, `fixed text` or `nothing`.
     gets: &'static str,
     /// The numbers of the alerts.
     alerts: Vec<usize>,
@@ -217,6 +217,7 @@ impl Of {
         let (gets, alerts) = match &chosen.share {
             Share::Whole => ("whole", (0..shares.reading.blocks.len()).collect()),
             Share::Blocks(own) => ("part", own.clone()),
+            Share::Fixed(_) => ("fixed text", Vec::new()),
         };
         let (notes, blocks) = (shares.notes(chosen), shares.blocks(chosen));
         let size = seal::size_class(&config.sender, recipient, part.as_ref().unwrap_or(mail), &notes, blocks);
@@ -236,6 +237,7 @@ impl Of {
     fn show(&self) {
         let what = match self.gets {
             "whole" => "all of it".to_owned(),
+            "fixed text" => "a fixed text, if its turn has come".to_owned(),
             "part" => format!("only {}", alerts(&self.alerts)),
             _ => "nothing".to_owned(),
         };

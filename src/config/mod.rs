@@ -7,6 +7,7 @@
 mod accept;
 mod doors;
 mod fingerprint;
+mod fixed;
 mod load;
 mod portion;
 mod raw;
@@ -24,6 +25,7 @@ use ipnet::IpNet;
 pub use accept::Accept;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
+pub use fixed::{Fixed, FixedText};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use portion::Portion;
 pub use relay::{Given, Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
@@ -119,6 +121,8 @@ pub struct Recipient {
     pub accept: Vec<Accept>,
     /// Whether it gets, of a mail with several alerts, its own ones only.
     pub split: bool,
+    /// The fixed text that it gets in place of its alerts.
+    pub fixed: Option<Fixed>,
     /// What its messages look like.
     pub format: Format,
     /// What happens when a certificate has expired.

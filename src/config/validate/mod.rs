@@ -1,6 +1,7 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
 mod accept;
+mod fixed;
 mod heartbeat;
 mod login;
 mod recipient;
