@@ -20,12 +20,14 @@ use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
 use crate::spool::{Event, Header, NewEntry, Number, Spool, Staged};
 use crate::status::{CertificateStatus, Counters, End, RecipientStatus};
+use crate::turns::{Turn, Turns};
 use crate::twins::Twins;
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
     sealing: RwLock<Arc<Sealing>>,
     notices: Notices,
+    turns: Turns,
     twins: Twins,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
@@ -74,6 +76,8 @@ struct Batch<'a> {
     /// Who could not be sealed to.
     unsealable: Vec<usize>,
     notices: Vec<Staged<'a>>,
+    /// The fixed texts among them.
+    turns: Vec<Turn<'a>>,
     /// Somebody has it already: from before a crash, or from a log. Then it is stored, whatever becomes of the rest.
     is_stored: bool,
 }
@@ -90,6 +94,7 @@ impl Pipeline {
         Self {
             sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
+            turns: Turns::open(&config.state),
             twins: Twins::default(),
             spool,
             counters,
@@ -115,7 +120,7 @@ impl Pipeline {
         let mut shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
         let mut batch = Batch::default();
         self.leave_out(&sealing, mail, &mut shares, &mut batch);
-        for chosen in &shares.chosen {
+        for chosen in shares.chosen.iter().filter(|chosen| !chosen.is_fixed()) {
             let part = shares.part(chosen);
             let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
             self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch)?;
@@ -132,7 +137,30 @@ impl Pipeline {
                 self.seal(&sealing, mail, nth, &notes, told, &mut batch)?;
             }
         }
+        // Not before: a fixed text is no alert, and nobody has the alert by it.
+        if !batch.entries.is_empty() || batch.is_stored {
+            self.seal_fixed(&sealing, mail, &shares, &mut batch)?;
+        }
         self.store(&sealing, mail, batch)
+    }
+
+    /// The fixed texts whose turn it is.
+    fn seal_fixed<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        shares: &Shares<'_>,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        for chosen in shares.chosen.iter().filter(|chosen| chosen.is_fixed()) {
+            let turn = self.turn(&sealing.recipients[chosen.nth], mail.arrival);
+            let (Some(text), Some(turn)) = (shares.part(chosen), turn) else { continue };
+            let before = batch.entries.len();
+            self.seal(sealing, &text, chosen.nth, &[], Told::default(), batch)?;
+            // One that could not be sealed has its turn still.
+            batch.turns.extend((batch.entries.len() > before).then_some(turn));
+        }
+        Ok(())
     }
 
     /// Leaves out of `shares` what its recipient has already.
@@ -140,7 +168,8 @@ impl Pipeline {
     /// What is read from a log is read again after a crash, which may have come between two recipients' entries. And if
     /// the IDS's mail is the second way only, a recipient needs of it no alert that a log has brought it, field for field.
     fn leave_out(&self, sealing: &Sealing, mail: &Mail, shares: &mut Shares<'_>, batch: &mut Batch<'_>) {
-        let before = shares.chosen.len();
+        let alerts = |shares: &Shares<'_>| shares.chosen.iter().filter(|chosen| !chosen.is_fixed()).count();
+        let before = alerts(shares);
         shares.chosen.retain(|chosen| !self.has(sealing, mail, chosen.nth));
         if mail.source.is_none() && sealing.mail_is_secondary {
             let address = |nth: usize| sealing.recipients[nth].address.as_str();
@@ -150,7 +179,7 @@ impl Pipeline {
                 (0..left_out).for_each(|_| self.counters.left_out.up());
             }
         }
-        batch.is_stored = shares.chosen.len() < before;
+        batch.is_stored = alerts(shares) < before;
     }
 
     /// Whether recipient number `nth` has what stands at this very place of a followed log.
@@ -270,6 +299,12 @@ impl Pipeline {
         self.sealing().sealer.signer_is_new()
     }
 
+    /// The turn of a recipient with a fixed text, if it is due.
+    fn turn(&self, recipient: &Recipient, now: SystemTime) -> Option<Turn<'_>> {
+        let every = recipient.fixed.as_ref()?.every;
+        self.turns.take(recipient.address.as_str(), every, now)
+    }
+
     fn seal<'a>(
         &'a self,
         sealing: &Sealing,
@@ -346,6 +381,7 @@ impl Pipeline {
         if let (Some(_), Some(block), true) = (&mail.source, &mail.block, sealing.mail_is_secondary) {
             batch.told.iter().for_each(|(to, _)| self.twins.add(to, block));
         }
+        batch.turns.into_iter().for_each(Turn::used);
         batch.told.iter().filter(|(_, count)| *count > 0).for_each(|(to, count)| self.notices.told(to, *count));
         if mail.source.is_some() { &self.counters.followed } else { &self.counters.accepted }.up();
         ids.iter().for_each(|_| self.counters.entries.up());

@@ -20,6 +20,13 @@ pub struct Chosen {
     pub reasons: Vec<Reason>,
 }
 
+impl Chosen {
+    /// Whether it gets a fixed text, and nothing of the mail.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.share, Share::Fixed(_))
+    }
+}
+
 /// What of a mail somebody gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Share {
@@ -27,6 +34,8 @@ pub enum Share {
     Whole,
     /// Only the blocks of these numbers; some, not all.
     Blocks(Vec<usize>),
+    /// In its place the fixed text of this number.
+    Fixed(usize),
 }
 
 /// Why somebody gets a mail.
@@ -61,8 +70,8 @@ pub fn route(recipients: &[Recipient], envelope: &Envelope, reading: &Reading<'_
         reasons.extend(own.map(|(table, _)| Reason::Claims(table)));
         let whole = !reasons.is_empty();
         reasons.extend(accepted(recipient, envelope, reading, groups));
-        let share = if whole { Share::Whole } else { share(recipient, reading, &reasons) };
-        (!reasons.is_empty()).then_some(Chosen { nth, share, reasons })
+        let share = if whole { Some(Share::Whole) } else { share(recipient, reading, &reasons) };
+        share.filter(|_| !reasons.is_empty()).map(|share| Chosen { nth, share, reasons })
     };
     recipients.iter().enumerate().filter_map(choose).collect()
 }
@@ -100,8 +109,18 @@ pub fn unmet(accept: &Accept, block: &Block<'_>, groups: &Groups) -> Vec<&'stati
     keys.into_iter().filter(|(_, holds)| !holds).map(|(key, _)| key).collect()
 }
 
-/// What of a mail goes to a recipient that gets it for its alerts.
-fn share(recipient: &Recipient, reading: &Reading<'_>, reasons: &[Reason]) -> Share {
+/// What of a mail goes to a recipient that gets it for its alerts; nothing, if it has no fixed text for them.
+fn share(recipient: &Recipient, reading: &Reading<'_>, reasons: &[Reason]) -> Option<Share> {
+    let blocks = accepted_blocks(reasons);
+    if let Some(fixed) = &recipient.fixed {
+        return blocks.iter().find_map(|&nth| fixed.text_for(&reading.blocks[nth].log)).map(Share::Fixed);
+    }
+    let is_whole = !recipient.split || blocks.len() == reading.blocks.len();
+    Some(if is_whole { Share::Whole } else { Share::Blocks(blocks) })
+}
+
+/// The numbers of the blocks that tables hold for, in their order.
+pub fn accepted_blocks(reasons: &[Reason]) -> Vec<usize> {
     let blocks = reasons.iter().flat_map(|reason| match reason {
         Reason::Accepts { blocks, .. } => blocks.as_slice(),
         _ => &[],
@@ -109,7 +128,7 @@ fn share(recipient: &Recipient, reading: &Reading<'_>, reasons: &[Reason]) -> Sh
     let mut blocks: Vec<usize> = blocks.copied().collect();
     blocks.sort_unstable();
     blocks.dedup();
-    if !recipient.split || blocks.len() == reading.blocks.len() { Share::Whole } else { Share::Blocks(blocks) }
+    blocks
 }
 
 /// The numbers of the default recipients.
@@ -151,6 +170,7 @@ mod tests {
             default,
             accept,
             split: false,
+            fixed: None,
             format: Format::PgpMime,
             on_expired: OnExpired::SealAndWarn,
             seipd_v2: false,

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use crate::alert::{self, Block, Doubt, Groups, Kind, Reading};
 use crate::config::{Config, Recipient};
-use crate::mail::{Mail, Note};
+use crate::envelope::Envelope;
+use crate::mail::{Greeting, Mail, Note};
 use crate::route::{self, Chosen, Reason, Share};
 use crate::seal::{Blocks, Original};
 
@@ -31,6 +32,7 @@ pub fn groups(config: &Config) -> (Groups, Vec<String>) {
 /// Who gets what of a mail.
 pub struct Shares<'m> {
     mail: &'m Mail,
+    recipients: &'m [Recipient],
     /// What was read. Of a MIME mail blocks are owned and cannot be cut out.
     pub reading: Reading<'m>,
     /// Everybody who gets it; never empty.
@@ -41,10 +43,10 @@ pub struct Shares<'m> {
 
 impl<'m> Shares<'m> {
     /// Reads `mail` and routes it.
-    pub fn of(mail: &'m Mail, recipients: &[Recipient], groups: &Groups) -> Self {
+    pub fn of(mail: &'m Mail, recipients: &'m [Recipient], groups: &Groups) -> Self {
         let reading = read(mail);
         let chosen = route::route(recipients, &mail.envelope, &reading, groups);
-        Self { mail, reading, chosen, left_out: BTreeMap::new() }
+        Self { mail, recipients, reading, chosen, left_out: BTreeMap::new() }
     }
 
     /// Whether recipient number `nth` gets any of it.
@@ -52,9 +54,33 @@ impl<'m> Shares<'m> {
         self.chosen.iter().any(|chosen| chosen.nth == nth)
     }
 
-    /// The mail for somebody who gets only a part of it.
+    /// The mail for somebody who gets something else than the whole.
     pub fn part(&self, chosen: &Chosen) -> Option<Mail> {
-        let Share::Blocks(own) = &chosen.share else { return None };
+        match &chosen.share {
+            Share::Whole => None,
+            Share::Blocks(own) => self.blocks_of(own),
+            Share::Fixed(text) => self.fixed(chosen.nth, *text),
+        }
+    }
+
+    /// A text of the operator's, with nothing of the mail but when it came.
+    fn fixed(&self, nth: usize, text: usize) -> Option<Mail> {
+        let fixed = self.recipients[nth].fixed.as_ref()?;
+        let text = fixed.texts[text].text.replace('\n', "\r\n");
+        Some(Mail {
+            envelope: Envelope::default(),
+            octets: format!("Subject: {}\r\n\r\n{text}\r\n", fixed.subject).into_bytes(),
+            arrival: self.mail.arrival,
+            client: "the relay itself".to_owned(),
+            greeting: Greeting::None,
+            notes: Vec::new(),
+            // This is not told to anybody: by it a text is known that was stored before a crash.
+            source: self.mail.source.clone(),
+            block: None,
+        })
+    }
+
+    fn blocks_of(&self, own: &[usize]) -> Option<Mail> {
         let blocks = || own.iter().filter_map(|&nth| self.reading.blocks.get(nth));
         let highest = blocks().max_by_key(|block| block.level)?;
         let original = Original::read(&self.mail.octets);
@@ -86,10 +112,12 @@ impl<'m> Shares<'m> {
             let own: Vec<usize> = match &chosen.share {
                 Share::Whole => (0..blocks.len()).collect(),
                 Share::Blocks(own) => own.clone(),
+                // Who got a text for an alert gets no second one for it.
+                Share::Fixed(_) => route::accepted_blocks(&chosen.reasons),
             };
             let missing: Vec<usize> = own.iter().copied().filter(|&nth| !has(chosen.nth, &blocks[nth])).collect();
             let is_left = !missing.is_empty();
-            if missing.len() < own.len() {
+            if missing.len() < own.len() && !chosen.is_fixed() {
                 left_out.insert(chosen.nth, own.len() - missing.len());
                 chosen.share = Share::Blocks(missing);
             }
@@ -98,9 +126,10 @@ impl<'m> Shares<'m> {
         left_out.values().sum()
     }
 
-    /// What somebody is told of how the mail was divided.
+    /// What somebody is told of how the mail was divided. Whoever gets a fixed text is told nothing of the mail.
     pub fn notes(&self, chosen: &Chosen) -> Vec<Note> {
         let divided = match &chosen.share {
+            Share::Fixed(_) => return Vec::new(),
             Share::Blocks(own) => Some(Note::Divided(self.reading.blocks.len(), own.len())),
             Share::Whole => None,
         };
@@ -116,6 +145,7 @@ impl<'m> Shares<'m> {
     /// How many alerts there are, and how many somebody gets.
     pub fn blocks(&self, chosen: &Chosen) -> Option<Blocks> {
         match &chosen.share {
+            Share::Fixed(_) => None,
             Share::Whole => self.all_blocks(),
             Share::Blocks(own) => self.all_blocks().map(|all| Blocks { to_me: own.len(), ..all }),
         }

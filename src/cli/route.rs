@@ -122,7 +122,7 @@ struct Alert {
 #[derive(Serialize)]
 struct Of {
     recipient: String,
-    /// `whole`, `part` or `nothing`.
+    /// `whole`, `part`, `fixed text` or `nothing`.
     gets: &'static str,
     /// The numbers of the alerts.
     alerts: Vec<usize>,
@@ -226,6 +226,7 @@ impl Of {
         let (gets, alerts) = match &chosen.share {
             Share::Whole => ("whole", (0..shares.reading.blocks.len()).collect()),
             Share::Blocks(own) => ("part", own.clone()),
+            Share::Fixed(_) => ("fixed text", Vec::new()),
         };
         let (notes, blocks) = (shares.notes(chosen), shares.blocks(chosen));
         let size = seal::size_class(&config.sender, recipient, part.as_ref().unwrap_or(mail), &notes, blocks);
@@ -245,6 +246,7 @@ impl Of {
     fn show(&self) {
         let what = match self.gets {
             "whole" => "all of it".to_owned(),
+            "fixed text" => "a fixed text, if its turn has come".to_owned(),
             "part" => format!("only {}", alerts(&self.alerts)),
             _ => "nothing".to_owned(),
         };

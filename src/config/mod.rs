@@ -8,6 +8,7 @@ mod accept;
 mod alarm;
 mod doors;
 mod fingerprint;
+mod fixed;
 mod load;
 mod places;
 mod portion;
@@ -27,6 +28,7 @@ pub use accept::Accept;
 pub use alarm::{Alarm, Endpoint, Ping, SecretUrl};
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
+pub use fixed::{Fixed, FixedText};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use places::{Place, Places};
 pub use portion::Portion;
@@ -146,6 +148,8 @@ pub struct Recipient {
     pub accept: Vec<Accept>,
     /// Whether it gets, of a mail with several alerts, its own ones only.
     pub split: bool,
+    /// The fixed text that it gets in place of its alerts.
+    pub fixed: Option<Fixed>,
     /// What its messages look like.
     pub format: Format,
     /// What happens when a certificate has expired.

@@ -102,9 +102,27 @@ pub struct RawRecipient {
     pub default: Option<bool>,
     pub accept: Option<Vec<RawAccept>>,
     pub split: Option<bool>,
+    pub fixed: Option<RawFixed>,
     pub format: Option<RawFormat>,
     pub on_expired: Option<RawOnExpired>,
     pub seipd: Option<RawSeipd>,
+}
+
+/// `[recipient.fixed]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFixed {
+    pub subject: Option<String>,
+    pub every: Option<String>,
+    pub texts: Option<Vec<RawFixedText>>,
+}
+
+/// One of its `texts`.
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFixedText {
+    pub log: Option<String>,
+    pub text: Option<String>,
 }
 
 /// One table of `accept`: all its keys must hold.

@@ -78,6 +78,7 @@ fn recipient(address: &str, default: bool, accept: Vec<Accept>) -> Recipient {
         default,
         accept,
         split: !default,
+        fixed: None,
         format: Format::PgpMime,
         on_expired: OnExpired::SealAndWarn,
         seipd_v2: false,

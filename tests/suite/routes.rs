@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::support::client::{Client, send};
-use crate::support::daemon::{MARKER, Setup};
+use crate::support::daemon::{Daemon, MARKER, Setup};
 use crate::support::reader::{Opened, open, open_inline};
 use crate::support::relay_host::RelayHost;
 
@@ -346,4 +346,80 @@ fn route_test_tells_the_size_that_a_relay_host_will_see() {
             assert_eq!(told, class, "{size} octets came for {}", taken.rcpt);
         }
     }
+}
+
+/// The notice of the stack that is replaced: a text without anything of the alert, once a day, to somebody else.
+const SUBMISSIONS: &str = r#"accept = [{ rule = 400600 }]
+[recipient.fixed]
+subject = "Submissions in the past 24h"
+every = "23h 30m"
+texts = [
+    { log = ": 0", text = "There has been no submission activity in the past 24 hours." },
+    { log = ": 1|: 2|: 3|: 4|: 5|: 6|: 7|: 8|: 9", text = "There has been submission activity in the past 24 hours." },
+]
+"#;
+const JOURNALIST: &str = "journalist@example.org";
+
+/// All there is in a message, as it stands in it and decoded.
+fn whole(message: &Opened) -> String {
+    let decoded = message.parts.iter().map(|(_, part)| part.as_slice());
+    let all: Vec<&[u8]> = [message.entity.as_slice()].into_iter().chain(decoded).collect();
+    String::from_utf8_lossy(&all.concat()).into_owned() + &message.subject
+}
+
+/// A mail with an ordinary alert and one that counts submissions.
+fn submissions(count: &str) -> String {
+    let ordinary = alert(5, 5503, "(app) 10.20.2.2->/var/log/auth.log").block(1);
+    let counting = ordinary.replace("Rule: 5503", "Rule: 400600").replace(
+        &format!("Nov 20 19:26:42 pam_unix: {MARKER} number 1"),
+        &format!("ossec: output: 'head -1 /var/lib/securedrop/submissions_today.txt': {count}"),
+    );
+    mail("Wazuh notification - (app) 10.20.2.2 - Alert level 5", &format!("{ordinary}{counting}"))
+}
+
+#[test]
+fn a_journalist_gets_a_fixed_text_once_in_its_time_and_the_admin_gets_the_alerts_grouped_with_it() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem).recipient(JOURNALIST, SUBMISSIONS);
+    let daemon = setup.start();
+    let hand_in = |daemon: &Daemon<'_>, count: &str| {
+        assert!(send(&daemon.address, &["root@localhost"], &submissions(count)).starts_with("250"));
+    };
+    // What is no number is for nobody but the admin; the second count comes on the same day, before and after a restart.
+    ["cannot open", "3", "0"].into_iter().for_each(|count| hand_in(&daemon, count));
+    assert_eq!(daemon.terminate(), 0);
+    let daemon = setup.start();
+    hand_in(&daemon, "0");
+    let messages = opened(&relay_host, &setup, 5);
+    let of = |address: &str| messages.iter().filter(|(to, _)| to == address).map(|(_, one)| one).collect::<Vec<_>>();
+    let [notice] = of(JOURNALIST)[..] else { panic!("not one message to the journalist") };
+    let text = whole(notice);
+    assert!(text.contains("There has been submission activity in the past 24 hours."), "{text}");
+    assert!(text.contains("Submissions in the past 24h"), "{text}");
+    for hidden in [MARKER, "Wazuh", "10.20.2.2", "400600", "root@localhost", "submissions_today", "HELO"] {
+        assert!(!text.contains(hidden), "{hidden:?} reached the journalist: {text}");
+    }
+    // The admin misses nothing, neither the count nor what was grouped with it.
+    let admin = of("admin@example.org");
+    assert_eq!(admin.len(), 4);
+    for message in admin {
+        let text = whole(message);
+        assert!(text.contains(MARKER) && text.contains("submissions_today.txt"), "{text}");
+    }
+}
+
+#[test]
+fn both_fixed_texts_have_one_size_on_the_way() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let every_time = SUBMISSIONS.replace("23h 30m", "1m").replace(" in the past 24 hours.\" },\n]", " much. \" },\n]");
+    let mut sizes = Vec::new();
+    for count in ["0", "7"] {
+        let setup = Setup::new(relay_host.port, &authority.pem).recipient(JOURNALIST, &every_time);
+        let daemon = setup.start();
+        assert!(send(&daemon.address, &["root@localhost"], &submissions(count)).starts_with("250"));
+        let taken = relay_host.taken(2 * (sizes.len() + 1));
+        let of_journalist = |rcpt: &str| rcpt.contains(JOURNALIST);
+        sizes.push(taken.iter().rev().find(|taken| of_journalist(&taken.rcpt)).expect("a message").message.len());
+    }
+    assert!(sizes[0] == sizes[1], "{sizes:?}");
 }

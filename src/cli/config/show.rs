@@ -8,8 +8,8 @@ use toml::Value;
 
 use super::super::{Failure, say, say_json};
 use crate::config::{
-    Accept, Config, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient, Relay, TlsMode,
-    Trust,
+    Accept, Config, Fixed, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient, Relay,
+    TlsMode, Trust,
 };
 use crate::maillog::Output;
 
@@ -92,6 +92,7 @@ fn settings(config: &Config, places: &Places) -> Vec<Setting> {
     ));
     for (nth, one) in config.recipients.iter().enumerate() {
         all.extend(of(&format!("recipient[{nth}]"), recipient(one)));
+        all.extend(one.fixed.iter().flat_map(|texts| of(&format!("recipient[{nth}].fixed"), fixed(texts))));
     }
     for (nth, one) in config.relays.iter().enumerate() {
         all.extend(of(&format!("relay[{nth}]"), relay(one)));
@@ -203,6 +204,15 @@ fn accept(accept: &Accept) -> Value {
         ("group", accept.group.as_ref().map(text)),
     ];
     Value::Table(keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+}
+
+/// The texts stand in order, each with its condition.
+fn fixed(fixed: &Fixed) -> Vec<(&'static str, Value)> {
+    let texts = fixed.texts.iter().map(|one| {
+        let keys = [("log", one.log.as_ref().map(text)), ("text", Some(text(&one.text)))];
+        Value::Table(keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+    });
+    vec![("subject", text(&fixed.subject)), ("every", duration(fixed.every)), ("texts", Value::Array(texts.collect()))]
 }
 
 /// Without a level what the IDS itself says counts.

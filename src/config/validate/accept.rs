@@ -53,7 +53,7 @@ impl Validator<'_> {
         Ok(accept)
     }
 
-    fn pattern(&self, key: &str, name: &str, raw: Option<String>) -> Result<Option<Pattern>, ConfigError> {
+    pub(super) fn pattern(&self, key: &str, name: &str, raw: Option<String>) -> Result<Option<Pattern>, ConfigError> {
         let wrong = |error: PatternError| self.wrong(key, format!("`{name}`: {error}"), error.hint());
         raw.map(|text| text.parse().map_err(wrong)).transpose()
     }

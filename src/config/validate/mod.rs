@@ -2,6 +2,7 @@
 
 mod accept;
 mod alarm;
+mod fixed;
 mod follow;
 mod heartbeat;
 mod login;

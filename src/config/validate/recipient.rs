@@ -56,7 +56,9 @@ impl Validator<'_> {
         }
         let recipient = Recipient {
             accept: self.accept(raw.accept, &of_this("accept"), address.as_str())?,
-            split: raw.split.unwrap_or(false),
+            // A fixed text is chosen by an alert, and only one that can be told with certainty counts.
+            split: raw.split.unwrap_or(false) || raw.fixed.is_some(),
+            fixed: self.fixed(raw.fixed, &of_this("fixed"))?,
             certificates: certificates.iter().map(|name| self.path(name)).collect(),
             fingerprints,
             default: raw.default.unwrap_or(single),
@@ -71,6 +73,7 @@ impl Validator<'_> {
             seipd_v2: raw.seipd == Some(RawSeipd::V2),
             address,
         };
+        self.refuse_lossy_fixed(&recipient)?;
         self.refuse_lossy_split(&recipient)?;
         Ok(recipient)
     }
