@@ -87,13 +87,13 @@ find_smtp_source() {
     command -v smtp-source >/dev/null || die "No smtp-source: see tests/support/peers.sh."
 }
 
-# Sets sealrelay, sink, load and limits to the release programs.
+# Sets sealrelay, sink, load and limits to the release programs; the variable SEALRELAY names another sealrelay.
 build() {
     local made
     # Cargo puts bench targets under names with a hash, and only its messages tell which are of this build.
     made=$(cargo build --release --locked --bin sealrelay --bench sink --bench load --bench limits \
         --message-format=json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
-    sealrelay=$(grep '/sealrelay$' <<<"$made")
+    sealrelay=${SEALRELAY:-$(grep '/sealrelay$' <<<"$made")}
     sink=$(grep '/sink-[0-9a-f]*$' <<<"$made")
     load=$(grep '/load-[0-9a-f]*$' <<<"$made")
     # shellcheck disable=SC2034 # for compare.sh

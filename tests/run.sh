@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for script in deploy/*.sh tests/*.sh tests/support/*.sh tests/trials/*.sh benches/*.sh benches/compare/*.sh tests/trials/*.sh certs/*.sh keys/*.sh .ci/run; do
+for script in deploy/*.sh tests/*.sh tests/support/*.sh tests/trials/*.sh tests/release/*.sh benches/*.sh benches/compare/*.sh certs/*.sh keys/*.sh .ci/run; do
     [ ! -e "$script" ] || bash -n "$script"
 done
 
@@ -31,4 +31,6 @@ if [ -r target/peers/env ]; then
     if [ "$(id -u)" = 0 ]; then tests/support/postfix_selftest.sh; fi
 fi
 
+# Most tests wait for programs, for disks and for clocks, not for a processor.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))}
 cargo test --locked "$@"

@@ -6,6 +6,8 @@ use std::path::Path;
 use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, say_json};
 use crate::control::{self, Request};
 
+/// Send every recipient a heartbeat now: how the relay is, and what became of every number
+///
 /// Exit codes: 0 all are in the spool, 75 one could not be made, 69 the daemon does not answer.
 #[derive(clap::Args)]
 pub struct Arguments {

@@ -26,7 +26,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_FILE};
 
@@ -60,7 +60,6 @@ enum Command {
     /// Try who gets what
     #[command(subcommand)]
     Route(route::Command),
-    /// Look at and move what lies in the spool
     #[command(subcommand)]
     Queue(queue::Command),
     /// Look at certificates, and at the relay's own key
@@ -68,7 +67,6 @@ enum Command {
     Keys(keys::Command),
     Status(status::Arguments),
     Log(log::Arguments),
-    /// Send every recipient a heartbeat now: how the relay is, and what became of every number
     Heartbeat(heartbeat::Arguments),
     /// Try what tells somebody, beside mail, how the relay is
     #[command(subcommand)]
@@ -81,7 +79,6 @@ enum Command {
     /// readable, 73 cannot be written or is there already.
     #[command(subcommand)]
     Import(import::Command),
-    /// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
     Demo(demo::Arguments),
     Sendmail(sendmail::Arguments),
 }
@@ -127,6 +124,11 @@ const EX_TEMPFAIL: u8 = 75;
 const EX_NOPERM: u8 = 77;
 /// The configuration is wrong.
 const EX_CONFIG: u8 = 78;
+
+/// The command line as clap knows it: man pages and completions are made from it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {

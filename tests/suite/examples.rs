@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::support::daemon::program;
 
 /// A folder with an operator's files, and `text` as its configuration with the fingerprint filled in.
-fn checked(text: &str) -> (bool, String) {
+pub fn checked(text: &str) -> (bool, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::create_dir_all(folder.path().join("keys")).expect("keys");

@@ -142,7 +142,8 @@ fn what_expired_is_retried_as_if_it_had_come_today() {
     let daemon = setup.start();
     daemon.flush();
     eventually("an expired message", || (ids(&setup, "failed").len() == 1).then_some(()));
-    assert!(setup.log().contains("status=expired"));
+    // The move is synced before it is said.
+    eventually("the log to say so", || setup.log().contains("status=expired").then_some(()));
     let list = done(&setup.run(&["queue", "list"]));
     assert!(list.contains("(failed: end of data: 451 4.3.0 Not now") || list.contains("451 4.3.0 Not now"), "{list}");
     let id = ids(&setup, "failed").remove(0);

@@ -32,6 +32,8 @@ tools=(
     "curl|curl|an SMTP client that sends bare line feeds"
     "strace|strace|stops the daemon at each step, and counts its syncs"
     "faketime|faketime|moves the daemon's clock, for what expires"
+    "mandoc|mandoc|judges the man pages"
+    "groff|groff-base|judges the man pages once more, as man shows them"
     "microsocks|microsocks|the SOCKS5 proxy on the way to a relay host"
     "strace|strace|shows that no name is looked up behind a proxy's back"
 )

@@ -21,6 +21,8 @@ use crate::status::Status;
 use relay_host::RelayHost;
 use setup::Setup;
 
+/// Show the whole way of an alert with throw-away keys on this machine; needs no configuration
+///
 /// Exit codes: 0 the alert arrived and could be read, 70 it did not.
 #[derive(clap::Args)]
 pub struct Arguments {

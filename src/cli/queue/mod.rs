@@ -14,6 +14,8 @@ use crate::queue::Request;
 use crate::spool::{Moved, Which};
 use holder::Holder;
 
+/// Look at and move what lies in the spool
+///
 /// Exit codes: 0 done, 66 no such message, 69 the daemon cannot be asked, 73 the spool cannot be used, 74 the disk took
 /// it only in part, 75 try again (being delivered just now), 77 not allowed, 78 configuration. All work without the
 /// daemon too, as the service's user or root; with it also as a member of the service's group.

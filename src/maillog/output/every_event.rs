@@ -74,6 +74,12 @@ fn tell_all(text: &str) {
     maillog::foreign_files(text, 7);
     maillog::advice(text);
     maillog::hindered(text, text);
+    maillog::confined(text, text, true);
+    maillog::state_changed(text, text, text);
+    maillog::alarm_unusable(text, text, text);
+    maillog::alarm_usable(text, text);
+    maillog::ping_withheld(text, text);
+    maillog::ping_resumed(text);
     maillog::dialog(text, '<', text);
 }
 
