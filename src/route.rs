@@ -137,11 +137,15 @@ pub fn defaults(recipients: &[Recipient]) -> Vec<usize> {
 }
 
 /// Settings that cannot do what they seem to: a group in which no rule is, `split` of mail that is claimed whole.
-pub fn warnings(recipients: &[Recipient], groups: &Groups) -> Vec<String> {
+pub fn warnings(recipients: &[Recipient], groups: &Groups, has_log: bool) -> Vec<String> {
     let of_one = |recipient: &Recipient| {
         let hopeless = recipient.accept.iter().filter_map(|accept| {
             let group = accept.group.as_ref().filter(|group| !groups.have(group))?;
-            let why = if groups.rules() == 0 {
+            let is_unknown = groups.rules() == 0;
+            if is_unknown && has_log {
+                return None;
+            }
+            let why = if is_unknown {
                 "mail names no groups; set alerts.rules to the folders with the IDS's rules"
             } else {
                 "no rule in alerts.rules is in such a group"
@@ -290,7 +294,11 @@ mod tests {
     fn settings_that_do_nothing_are_told() {
         let group = Accept { group: Some("pci_dss".parse().expect("a pattern")), ..Accept::default() };
         let own = recipient("alice@example.org", false, vec![Accept::mail_for("alice@test.com"), group]);
-        let told = warnings(&[Recipient { split: true, ..own }], &Groups::default());
+        let own = [Recipient { split: true, ..own }];
+        let told = warnings(&own, &Groups::default(), false);
         assert!(told.len() == 2 && told[0].contains("can never match") && told[1].contains("no effect"), "{told:?}");
+        // A log names the groups itself.
+        let told = warnings(&own, &Groups::default(), true);
+        assert!(told.len() == 1 && told[0].contains("no effect"), "{told:?}");
     }
 }

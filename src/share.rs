@@ -25,7 +25,7 @@ pub fn groups(config: &Config) -> (Groups, Vec<String>) {
     let asked = config.recipients.iter().flat_map(|recipient| &recipient.accept).any(|accept| accept.group.is_some());
     let (groups, troubles) = if asked { Groups::read(&config.alerts.rules) } else { Default::default() };
     let troubles = troubles.iter().map(|trouble| format!("alerts.rules: cannot read {trouble}"));
-    let warnings = troubles.chain(route::warnings(&config.recipients, &groups)).collect();
+    let warnings = troubles.chain(route::warnings(&config.recipients, &groups, !config.follows.is_empty())).collect();
     (groups, warnings)
 }
 

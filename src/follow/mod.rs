@@ -319,7 +319,8 @@ impl Follower {
                     .to_owned()
             }
             io::ErrorKind::PermissionDenied => format!(
-                "the service's user must be able to read it: usermod -a -G {} USER, then restart the service",
+                "the service's user must be able to read it: usermod -a -G {} USER, then restart the service (which is \
+                 needed too if its folder was made after the start)",
                 group_of(path)
             ),
             _ => "it is tried again".to_owned(),
