@@ -113,14 +113,17 @@ impl Ids {
             choice.notes.into_iter().for_each(|note| {
                 table.note(note);
             });
-            let own = toml::Table::from_iter([("recipient".to_owned(), choice.address.into())]);
-            let mut ready = vec![toml::Value::from(own)];
-            ready.extend(choice.ready);
+            // What the IDS addresses to it goes on being its own, unless nobody knows who that is.
+            let own = Some(choice.address).filter(|address| address != super::draft::UNKNOWN_RECIPIENT);
+            let own = own.map(|address| toml::Table::from_iter([("recipient".to_owned(), address.into())]).into());
+            let with_own = |tables: &[toml::Value]| own.iter().chain(tables).cloned().collect::<Vec<toml::Value>>();
             if !choice.more.is_empty() {
-                table.note("Once what is said above is seen to, in place of the line below it:");
-                table.off("accept", [ready.clone(), choice.more].concat());
+                table.note("Once what is said above is seen to, this is its only `accept`:");
+                table.off("accept", with_own(&[choice.ready.clone(), choice.more].concat()));
             }
-            table.set("accept", ready);
+            if !choice.ready.is_empty() {
+                table.set("accept", with_own(&choice.ready));
+            }
         }
         if self.granular.len() > GRANULAR {
             draft.besides(format!("email_alerts beyond the first {GRANULAR}: not looked at."));
