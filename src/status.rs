@@ -194,6 +194,9 @@ pub struct RelayStatus {
     /// The certificate it presented last.
     #[serde(default)]
     pub certificate: Option<Certificate>,
+    /// Sessions that ended because no pin matched, since the configuration is in force.
+    #[serde(default)]
+    pub pin_mismatches: u64,
 }
 
 /// What a relay host presented.

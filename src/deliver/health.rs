@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 
 use super::advice;
 use super::backoff;
-use super::outcome::{Meaning, Trouble};
+use super::outcome::{Cause, Meaning, Trouble};
 use super::presented::Presented;
 use super::starttls::Seen;
 use crate::maillog;
 use crate::spool::LONGEST_BACKOFF;
 use crate::status::RelayStatus;
+use crate::tls::Verdict;
 
 /// A wrong login is not tried more often in any hour, whoever asks for it: providers lock accounts.
 const LOGINS_AN_HOUR: usize = 4;
@@ -66,6 +67,8 @@ struct State {
     /// What it said to the last message it did not take, while it has taken none since.
     not_taken: Option<Trouble>,
     presented: Presented,
+    /// Sessions that ended because no pin matched.
+    pin_mismatches: u64,
 }
 
 /// Whether a connection may be tried.
@@ -180,6 +183,9 @@ impl Health {
         }
         state.troubles += 1;
         state.is_out = true;
+        if matches!(trouble.cause, Cause::NotTrusted(Verdict::PinMismatch { .. })) {
+            state.pin_mismatches += 1;
+        }
         if trouble.meaning() == Meaning::LoginWrong {
             state.login_refused.push_back(now);
             let surplus = state.login_refused.len().saturating_sub(LOGINS_AN_HOUR);
@@ -219,6 +225,7 @@ impl Health {
             trouble_since: state.trouble_since.map(seconds),
             next_attempt: state.next.map(seconds),
             certificate: state.presented.certificate(self.dates_count),
+            pin_mismatches: state.pin_mismatches,
             ..RelayStatus::default()
         }
     }

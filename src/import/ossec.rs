@@ -130,8 +130,8 @@ impl Ids {
         }
         if !self.granular.is_empty() {
             draft.besides(
-                "email_alerts may stay in ossec.conf or go: each recipient gets what the IDS addresses to it, and what its \
-                 `accept` says besides.",
+                "email_alerts may stay in ossec.conf: each recipient gets what the IDS addresses to it, and besides that what \
+                 its `accept` says.",
             );
         }
     }

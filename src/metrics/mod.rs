@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Write};
 
 pub use publish::{Make, bind, publish};
 
-use crate::status::{AlarmStatus, CertificateStatus, FollowStatus, RelayStatus, State, Status};
+use crate::status::{AlarmStatus, CertificateStatus, FollowStatus, RecipientStatus, RelayStatus, State, Status};
 
 /// `status` as Prometheus reads it.
 pub fn text(status: &Status) -> String {
@@ -24,6 +24,7 @@ pub fn text(status: &Status) -> String {
     relays(&mut page, &status.relays);
     alarm(&mut page, &status.alarm);
     certificates(&mut page, &status.certificates);
+    heartbeats(&mut page, &status.recipients);
     page.text
 }
 
@@ -146,6 +147,14 @@ fn relays(page: &mut Page, relays: &[RelayStatus]) {
     each("relay_certificate_expiry_timestamp_seconds", "When its certificate expires", &|relay| {
         relay.certificate.as_ref()?.expires
     });
+    let values = labels.iter().zip(relays).map(|(labels, relay)| (&labels[..], relay.pin_mismatches));
+    page.family("pin_mismatch_total", "Sessions that ended because no pin matched", "counter", values);
+}
+
+fn heartbeats(page: &mut Page, recipients: &[RecipientStatus]) {
+    let labels: Vec<_> = recipients.iter().map(|one| [("recipient", one.recipient.as_str())]).collect();
+    let values = labels.iter().zip(recipients).filter_map(|(labels, one)| Some((&labels[..], one.last_heartbeat?)));
+    page.gauge("heartbeat_last_timestamp_seconds", "When a recipient's last heartbeat was made", values);
 }
 
 fn alarm(page: &mut Page, channels: &[AlarmStatus]) {

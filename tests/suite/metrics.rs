@@ -47,6 +47,10 @@ fn the_same_true_numbers_are_in_the_file_at_the_socket_and_at_the_address() {
         assert_eq!(value(page, "sealrelay_messages_sent_total"), relay_host.heard().taken.len() as f64);
         assert_eq!(value(page, "sealrelay_spool_messages{queue=\"queue\"}"), 0.0);
         assert_eq!(value(page, &format!("sealrelay_relay_up{{relay=\"localhost:{}\"}}", relay_host.port)), 1.0);
+        assert_eq!(
+            value(page, &format!("sealrelay_pin_mismatch_total{{relay=\"localhost:{}\"}}", relay_host.port)),
+            0.0
+        );
         assert_eq!(value(page, "sealrelay_state"), 0.0);
         assert!(!page.contains("sealrelay_spool_oldest"), "nothing waits");
     }

@@ -48,7 +48,7 @@ const TRIALS: [Trial; 31] = [
         script.offers_starttls = false;
         script
     }),
-    says(1, "handshake", "handshake", |mut script, _| {
+    says(1, "handshake", "not usable", |mut script, _| {
         script.secure = Some(std::sync::Arc::new(|mut stream| {
             use std::io::Write;
             stream.write_all(b"554 failed attack error\r\n")?;
@@ -247,6 +247,7 @@ fn another_certificate_than_the_pinned_one_an_early_dot_and_a_mail_that_waits_fo
     client.send(b"Subject: x\r\n\r\nan alert\r\n.\r\nwith more behind its dot\r\n.\r\n");
     assert!(client.reply().starts_with("250"));
     eventually("trouble", || daemon.status()["relays"][0]["trouble"].is_string().then_some(()));
+    assert!(daemon.status()["relays"][0]["pin_mismatches"].as_u64() >= Some(1));
     assert_eq!(daemon.terminate(), 0);
     clock.set_time(SystemTime::now() + Duration::from_secs(2 * 3600));
     let _daemon = setup.start_by_clock(&clock);
