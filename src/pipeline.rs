@@ -15,7 +15,7 @@ use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::position::{FileId, Position};
-use crate::route;
+use crate::route::{self, Chosen};
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
 use crate::spool::{Event, Header, NewEntry, Number, Spool, Staged};
@@ -120,28 +120,55 @@ impl Pipeline {
         let mut shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
         let mut batch = Batch::default();
         self.leave_out(&sealing, mail, &mut shares, &mut batch);
-        for chosen in shares.chosen.iter().filter(|chosen| !chosen.is_fixed()) {
-            let part = shares.part(chosen);
-            let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
-            self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch)?;
-        }
+        self.seal_shares(&sealing, mail, &shares, |chosen| !chosen.is_added(), &mut batch)?;
         if batch.entries.is_empty() && !batch.is_stored {
-            let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
-            let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
-            for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
-                if self.has(&sealing, mail, nth) {
-                    batch.is_stored = true;
-                    continue;
-                }
-                let told = Told { blocks: shares.all_blocks(), heartbeat: None };
-                self.seal(&sealing, mail, nth, &notes, told, &mut batch)?;
-            }
+            self.seal_for_defaults(&sealing, mail, &shares, &mut batch)?;
         }
-        // Not before: a fixed text is no alert, and nobody has the alert by it.
+        // Only now: log text can forge what adds these, and they may get a part. They stand in nobody's place.
+        self.seal_shares(&sealing, mail, &shares, |chosen| chosen.is_added() && !chosen.is_fixed(), &mut batch)?;
+        // A fixed text is no alert, and nobody has the alert by it.
         if !batch.entries.is_empty() || batch.is_stored {
             self.seal_fixed(&sealing, mail, &shares, &mut batch)?;
         }
         self.store(&sealing, mail, batch)
+    }
+
+    /// Those of `shares` that are to be sealed now.
+    fn seal_shares<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        shares: &Shares<'_>,
+        now: impl Fn(&Chosen) -> bool,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        for chosen in shares.chosen.iter().filter(|chosen| now(chosen)) {
+            let part = shares.part(chosen);
+            let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
+            self.seal(sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody the envelope names can be sealed to: the default recipients get it, marked.
+    fn seal_for_defaults<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        shares: &Shares<'_>,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
+        let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
+        for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
+            if self.has(sealing, mail, nth) {
+                batch.is_stored = true;
+                continue;
+            }
+            let told = Told { blocks: shares.all_blocks(), heartbeat: None };
+            self.seal(sealing, mail, nth, &notes, told, batch)?;
+        }
+        Ok(())
     }
 
     /// The fixed texts whose turn it is.

@@ -21,6 +21,11 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Whether it gets it only for what alerts say, which log text can forge.
+    pub fn is_added(&self) -> bool {
+        self.reasons.iter().all(|reason| matches!(reason, Reason::Accepts { .. }))
+    }
+
     /// Whether it gets a fixed text, and nothing of the mail.
     pub fn is_fixed(&self) -> bool {
         matches!(self.share, Share::Fixed(_))

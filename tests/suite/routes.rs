@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::support::certificates::{armored, ordinary, revoked};
 use crate::support::client::{Client, send};
 use crate::support::daemon::{Daemon, MARKER, Setup};
 use crate::support::reader::{Opened, open, open_inline};
@@ -406,6 +407,28 @@ fn a_journalist_gets_a_fixed_text_once_in_its_time_and_the_admin_gets_the_alerts
         let text = whole(message);
         assert!(text.contains(MARKER) && text.contains("submissions_today.txt"), "{text}");
     }
+}
+
+#[test]
+fn who_gets_a_part_or_a_fixed_text_stands_in_nobodys_place_when_the_claimant_cannot_be_sealed_to() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let certificate = ordinary("alice@example.org");
+    let setup = Setup::new(relay_host.port, &authority.pem)
+        .recipient_with("alice@example.org", certificate.clone(), "")
+        .recipient("bob@example.org", "accept = [{ rule = 400600 }]\nsplit = true")
+        .recipient(JOURNALIST, SUBMISSIONS);
+    assert_eq!(setup.start().terminate(), 0);
+    setup.write("alice@example.org.asc", &armored(&revoked(&certificate)));
+    let daemon = setup.start();
+    assert!(send(&daemon.address, &["alice@example.org"], &submissions("3")).starts_with("250"));
+    // Besides, a notice for alice.
+    let taken = relay_host.taken(4);
+    let of = |address: &str| taken.iter().filter(|taken| taken.rcpt.contains(address)).collect::<Vec<_>>();
+    assert_eq!((of("bob@").len(), of(JOURNALIST).len(), of("admin@").len()), (1, 1, 1));
+    let alert = open(&of("admin@")[0].message, &setup.recipients[0].1, &setup.path("state/signer.asc"));
+    assert!(alert.noticed().contains("This alert was for alice@example.org"), "{}", alert.noticed());
+    let text = whole(&alert);
+    assert!(text.contains("Rule: 5503") && text.contains("Rule: 400600"), "{text}");
 }
 
 #[test]
