@@ -101,6 +101,12 @@ fn what_the_rules_choose_comes_in_the_form_of_the_idss_mail_with_the_line_behind
     let daemon = setup.start();
     relay_host.taken(3);
     assert_eq!(names(&setup, &relay_host, 0), ["by-rule", "seven", "yes"]);
+    let block =
+        format!("follow         {}: well\n  read         6 line(s), 3 stored, 0 octets to go", log(&setup).display());
+    eventually("the log on the screen", || {
+        let screen = setup.run(&["status"]).stdout;
+        String::from_utf8_lossy(&screen).contains(&block).then_some(())
+    });
     let all = opened(&setup, &relay_host, 0);
     let yes = all.values().find(|one| String::from_utf8_lossy(one.alert()).contains("yes")).expect("came");
     assert_eq!(yes.subject, "Wazuh alert - (app) 10.20.2.2->/var/log/auth.log - Level 3 - Attempt");
