@@ -120,7 +120,7 @@ impl Bench {
     }
 
     fn seal(&self, nth: usize) -> Vec<u8> {
-        let number = Numbered { epoch: "0123456789abcdef", sequence: 4711, heartbeat: None };
+        let number = Numbered { epoch: "0123456789abcdef", sequence: 4711, heartbeat: None, blocks: None };
         self.sealer.seal(&self.mail, nth, Vec::new(), &number).expect("sealed").message
     }
 
@@ -145,6 +145,8 @@ fn mail() -> Mail {
         client: "127.0.0.1:4711".to_owned(),
         greeting: Greeting::Helo("monitor".to_owned()),
         notes: Vec::new(),
+        source: None,
+        block: None,
     }
 }
 

@@ -14,7 +14,7 @@ export RUSTC_BOOTSTRAP=1
 seconds=${1:-600}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(command data reply entry header session alert import)
+[ ${#targets[@]} -gt 0 ] || targets=(command data reply entry header session alert import blocks json)
 
 # Captures begin with a client's commands. One octet 0 in front is "no choices" and "no flags".
 seed() {
@@ -23,8 +23,8 @@ seed() {
     cp fuzz/seeds/"$target"/* "$corpus"/
     for capture in tests/captures/*.bin; do
         case $target in
-            entry | reply | import) ;;
-            header) cp "$capture" "$corpus/capture-$(basename "$capture")" ;;
+            entry | reply | import | json) ;;
+            header | blocks) cp "$capture" "$corpus/capture-$(basename "$capture")" ;;
             *) { printf '\0'; cat "$capture"; } >"$corpus/capture-$(basename "$capture")" ;;
         esac
     done

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::activity::Activity;
@@ -18,6 +19,7 @@ use crate::alarm::{self, Alarm};
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
+use crate::follow::{Follower, Gauge};
 use crate::heartbeat::{Heart, Last, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
@@ -26,7 +28,7 @@ use crate::pipeline::{Pipeline, SizeLimit};
 use crate::queue;
 use crate::sandbox::Sandbox;
 use crate::seal::{Sealer, SignerError, Signers, Unusable};
-use crate::shutdown;
+use crate::shutdown::{self, Shutdown};
 use crate::spool::{Spool, SpoolError};
 use crate::status::{AlarmStatus, Counted, Counters, RecipientStatus, State, Status};
 use crate::systemd;
@@ -191,6 +193,7 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
+    let mut follows = running.follow(config, &shutdown);
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
     let teller = Teller { running: Arc::clone(&running), heart: Arc::clone(&heart) };
@@ -224,6 +227,7 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
             // shall do it again.
             _ = &mut intake => return Err(StartError::BrokeOff("intake")),
             _ = &mut deliver => return Err(StartError::BrokeOff("delivery")),
+            Some(_) = follows.join_next() => return Err(StartError::BrokeOff("following a log")),
             _ = hangup.recv() => {
                 let running = Arc::clone(&running);
                 // Certificates are read and checked: work for a thread of its own. Its outcome stands in the log.
@@ -235,7 +239,9 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
     systemd::stopping();
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
-    let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
+    let _ =
+        timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await, follows.join_all().await) })
+            .await;
     heart.farewell();
     running.note_activity();
     running.spool.history().flush();
@@ -253,6 +259,8 @@ struct Running {
     activity: Activity,
     heartbeats: Arc<Last>,
     alarm: Arc<Alarm>,
+    /// Of each followed log.
+    gauges: Mutex<Vec<Arc<Gauge>>>,
     since: SystemTime,
     sandbox: Sandbox,
     config: Mutex<Config>,
@@ -278,11 +286,27 @@ impl Running {
             activity,
             heartbeats: Arc::default(),
             alarm: Arc::new(Alarm::open(config)),
+            gauges: Mutex::default(),
             since: SystemTime::now(),
             sandbox,
             config: Mutex::new(config.clone()),
             reloading: Mutex::default(),
         })
+    }
+
+    /// Follows the logs of `config`, each on a thread of its own.
+    fn follow(&self, config: &Config, shutdown: &Shutdown) -> JoinSet<()> {
+        let mut follows = JoinSet::new();
+        for follow in &config.follows {
+            let follower = Follower::new(follow, &config.state, Arc::clone(&self.pipeline), shutdown.clone());
+            self.gauges().push(follower.gauge());
+            follows.spawn_blocking(move || follower.run());
+        }
+        follows
+    }
+
+    fn gauges(&self) -> MutexGuard<'_, Vec<Arc<Gauge>>> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the configuration file, and what it names, as they are now: all of it, or nothing.
@@ -443,6 +467,7 @@ impl Running {
             spool: self.spool.totals(),
             spool_unknown: None,
             relays: self.deliver.status(),
+            follows: self.gauges().iter().map(|gauge| gauge.status()).collect(),
             alarm,
             log_lines_dropped: counted.log_lines_dropped - before.map_or(0, |before| before.log_lines_dropped),
             signer: self.pipeline.signer(),
@@ -514,6 +539,7 @@ fn prepare(config: &Config) -> Result<(Vec<Tls>, Sealer), StartError> {
 fn refuse_what_needs_a_restart(before: &Config, after: &Config) -> Result<(), StartError> {
     let changed = [
         ("[listen]", before.listen != after.listen),
+        ("[[follow]]", before.follows != after.follows),
         ("spool.directory", before.spool != after.spool),
         ("spool.quota", before.quota != after.quota),
         ("spool.reserve", before.reserve != after.reserve),

@@ -1,7 +1,7 @@
 //! **sealrelay**: takes plain alerts over local SMTP, seals them to OpenPGP certificates named by full fingerprint, keeps
 //! them safely on disk, and relays them over verified TLS.
 //!
-//! The modules below stand in the order mail travels: intake > route > seal > spool > deliver. Intake, route,
+//! The modules below stand in the order mail travels: intake > route > seal > spool > deliver. Intake, follow, route,
 //! seal and spool do not call each other; `pipeline` joins them, `daemon` starts delivery, which knows the spool alone. (Small
 //! state files are written by the spool's `replace`, whoever keeps them.)
 
@@ -15,6 +15,9 @@ pub mod envelope;
 /// One accepted mail, and what was noticed about it.
 pub mod mail;
 
+/// Where in a followed log a message came from.
+pub mod position;
+
 /// Sets of sequence numbers.
 pub mod ranges;
 
@@ -26,8 +29,22 @@ pub mod smtp;
 /// Alert clients' sessions.
 pub mod intake;
 
-/// Who gets a mail.
+/// What an alert says of itself.
+pub mod alert;
+
+/// The IDS's own logs of alerts, read as they grow.
+pub mod follow;
+
+/// Who gets a mail, and which of its alerts.
 pub mod route;
+
+/// A mail as it is handed to each of its recipients.
+pub mod share;
+
+/// Whose turn it is to get a fixed text.
+mod turns;
+/// Alerts that came by a log, known again when they come by mail.
+pub mod twins;
 
 /// OpenPGP: a mail becomes a message only its recipient can read.
 pub mod seal;

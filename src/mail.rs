@@ -6,7 +6,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::alert::Block;
+use crate::alert::Doubt;
 use crate::envelope::Envelope;
+use crate::position::Source;
 
 /// A mail whose end of data was found.
 pub struct Mail {
@@ -22,6 +25,10 @@ pub struct Mail {
     pub greeting: Greeting,
     /// What is worth a reader's attention.
     pub notes: Vec<Note>,
+    /// Where in a followed log it stands, if it was read there.
+    pub source: Option<Source>,
+    /// The alert it is about, where that is known otherwise than by reading it.
+    pub block: Option<Block<'static>>,
 }
 
 /// How a client introduced itself.
@@ -60,6 +67,8 @@ pub enum Note {
     EndedAfterEarlyDot,
     /// A second mail in one session of a client that sends one.
     SecondTransaction,
+    /// Lines of a followed log that are no alerts, and where they stand.
+    NoAlert(u64, String),
     /// Addresses that could not be read.
     UnreadablePath(String),
     /// Alerts before this one that could not be sealed for this recipient.
@@ -70,6 +79,12 @@ pub enum Note {
     Expired(String),
     /// The relay will sign with the key of this fingerprint from this day on.
     SignerChanges(String, String),
+    /// Of so many alerts in the mail, so many are this recipient's.
+    Divided(usize, usize),
+    /// So many alerts of the mail came by a followed log before.
+    LeftOut(usize),
+    /// The mail was not divided, or not all of it.
+    NotDivided(Doubt),
 }
 
 impl Note {
@@ -79,11 +94,15 @@ impl Note {
             Self::EarlyDot(_) => "early-dot",
             Self::EndedAfterEarlyDot => "ended-after-early-dot",
             Self::SecondTransaction => "second-transaction",
+            Self::NoAlert(..) => "no-alert",
             Self::UnreadablePath(_) => "unreadable-address",
             Self::NotSealedBefore(_) => "not-sealed-before",
             Self::CannotSealTo(_) => "recipient-not-sealable",
             Self::Expired(_) => "certificate-expired",
             Self::SignerChanges(..) => "signer-changes",
+            Self::Divided(..) => "divided",
+            Self::LeftOut(_) => "left-out",
+            Self::NotDivided(_) => "not-divided",
         }
     }
 }
@@ -106,6 +125,11 @@ impl fmt::Display for Note {
                 "This is not the first mail of its session, though the client is of a kind that sends one mail a session. \
                  It may have been FORGED by log text inside the alert before it."
             ),
+            Self::NoAlert(count, place) => write!(
+                f,
+                "{count} line(s) of {place} cannot be read as alerts in JSON. They are below as they stand there. If this \
+                 goes on, the file is not the IDS's JSON log, or it is damaged."
+            ),
             Self::UnreadablePath(path) => write!(f, "The client named an address that cannot be read: {path}"),
             Self::NotSealedBefore(count) => write!(
                 f,
@@ -122,6 +146,19 @@ impl fmt::Display for Note {
                 f,
                 "From {day} on this relay signs with another key, {fingerprint}. If the signature of this message is good, \
                  the new key is genuine: import its certificate, next_signer in sealrelay.json, before that day."
+            ),
+            Self::Divided(all, own) => write!(
+                f,
+                "{own} of the {all} alerts in this mail are for you. They are below, octet for octet; the Subject was \
+                 made for them."
+            ),
+            Self::LeftOut(count) => write!(
+                f,
+                "{count} alert(s) of this mail are left out: the IDS's log had brought you the same before, field for field."
+            ),
+            Self::NotDivided(doubt) => write!(
+                f,
+                "Alerts in this mail were not handed to those who get only their own: {doubt}. You have the whole mail."
             ),
         }
     }

@@ -4,22 +4,31 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::alert::Groups;
 use crate::config::{Config, OpenPgpFingerprint, Recipient};
 use crate::envelope::QueueId;
 use crate::mail::{Mail, Note};
 use crate::maillog;
-use crate::route;
-use crate::seal::{Expiry, Notices, Numbered, SealError, Sealed, Sealer};
-use crate::spool::{Event, Header, NewEntry, Number, Spool};
+use crate::position::{FileId, Position};
+use crate::route::{self, Chosen};
+use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
+use crate::share::{self, Shares};
+use crate::spool::{Event, Header, NewEntry, Number, Spool, Staged};
 use crate::status::{CertificateStatus, Counters, End, RecipientStatus};
+use crate::turns::{Turn, Turns};
+use crate::twins::Twins;
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
     sealing: RwLock<Arc<Sealing>>,
     notices: Notices,
+    turns: Turns,
+    twins: Twins,
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     size_limit: SizeLimit,
@@ -31,8 +40,20 @@ pub type SizeLimit = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 /// What a reload replaces, as one: a mail is routed and sealed by what was in force when it came.
 struct Sealing {
     recipients: Vec<Recipient>,
+    groups: Groups,
+    /// What could not be read of the groups, or can never match.
+    route_warnings: Vec<String>,
     reverse_path: String,
+    /// Alerts that a log has brought are left out of the IDS's mail.
+    mail_is_secondary: bool,
     sealer: Sealer,
+}
+
+/// What programs are told of a message besides whose it is.
+#[derive(Default)]
+struct Told {
+    heartbeat: Option<serde_json::Value>,
+    blocks: Option<Blocks>,
 }
 
 /// Why a mail is not ours.
@@ -49,12 +70,16 @@ pub enum AcceptError {
 /// Sealed messages of one mail, on their way into the spool.
 #[derive(Default)]
 struct Batch<'a> {
-    entries: Vec<NewEntry<'a>>,
+    entries: Vec<Staged<'a>>,
     /// Who was told of how many alerts that were not sealed.
     told: Vec<(String, u64)>,
     /// Who could not be sealed to.
     unsealable: Vec<usize>,
-    notices: Vec<NewEntry<'a>>,
+    notices: Vec<Staged<'a>>,
+    /// The fixed texts among them.
+    turns: Vec<Turn<'a>>,
+    /// Somebody has it already: from before a crash, or from a log. Then it is stored, whatever becomes of the rest.
+    is_stored: bool,
 }
 
 impl Pipeline {
@@ -69,6 +94,8 @@ impl Pipeline {
         Self {
             sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
+            turns: Turns::open(&config.state),
+            twins: Twins::default(),
             spool,
             counters,
             size_limit,
@@ -90,20 +117,109 @@ impl Pipeline {
     /// It cannot be sealed for anybody, or the disk does not take it.
     pub fn accept(&self, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
         let sealing = self.sealing();
-        let chosen = route::route(&sealing.recipients, &mail.envelope);
+        let mut shares = Shares::of(mail, &sealing.recipients, &sealing.groups);
         let mut batch = Batch::default();
-        self.seal(&sealing, mail, &chosen, &[], &mut batch);
-        if batch.entries.is_empty() {
-            let defaults: Vec<usize> =
-                route::defaults(&sealing.recipients).into_iter().filter(|nth| !chosen.contains(nth)).collect();
-            let notes: Vec<Note> = batch
-                .unsealable
-                .iter()
-                .map(|&nth| Note::CannotSealTo(sealing.recipients[nth].address.to_string()))
-                .collect();
-            self.seal(&sealing, mail, &defaults, &notes, &mut batch);
+        self.leave_out(&sealing, mail, &mut shares, &mut batch);
+        self.seal_shares(&sealing, mail, &shares, |chosen| !chosen.is_added(), &mut batch)?;
+        if batch.entries.is_empty() && !batch.is_stored {
+            self.seal_for_defaults(&sealing, mail, &shares, &mut batch)?;
         }
-        self.store(batch, mail)
+        // Only now: log text can forge what adds these, and they may get a part. They stand in nobody's place.
+        self.seal_shares(&sealing, mail, &shares, |chosen| chosen.is_added() && !chosen.is_fixed(), &mut batch)?;
+        // A fixed text is no alert, and nobody has the alert by it.
+        if !batch.entries.is_empty() || batch.is_stored {
+            self.seal_fixed(&sealing, mail, &shares, &mut batch)?;
+        }
+        self.store(&sealing, mail, batch)
+    }
+
+    /// Those of `shares` that are to be sealed now.
+    fn seal_shares<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        shares: &Shares<'_>,
+        now: impl Fn(&Chosen) -> bool,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        for chosen in shares.chosen.iter().filter(|chosen| now(chosen)) {
+            let part = shares.part(chosen);
+            let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
+            self.seal(sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody the envelope names can be sealed to: the default recipients get it, marked.
+    fn seal_for_defaults<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        shares: &Shares<'_>,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
+        let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
+        for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
+            if self.has(sealing, mail, nth) {
+                batch.is_stored = true;
+                continue;
+            }
+            let told = Told { blocks: shares.all_blocks(), heartbeat: None };
+            self.seal(sealing, mail, nth, &notes, told, batch)?;
+        }
+        Ok(())
+    }
+
+    /// The fixed texts whose turn it is.
+    fn seal_fixed<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        shares: &Shares<'_>,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        for chosen in shares.chosen.iter().filter(|chosen| chosen.is_fixed()) {
+            let turn = self.turn(&sealing.recipients[chosen.nth], mail.arrival);
+            let (Some(text), Some(turn)) = (shares.part(chosen), turn) else { continue };
+            let before = batch.entries.len();
+            self.seal(sealing, &text, chosen.nth, &[], Told::default(), batch)?;
+            // One that could not be sealed has its turn still.
+            batch.turns.extend((batch.entries.len() > before).then_some(turn));
+        }
+        Ok(())
+    }
+
+    /// Leaves out of `shares` what its recipient has already.
+    ///
+    /// What is read from a log is read again after a crash, which may have come between two recipients' entries. And if
+    /// the IDS's mail is the second way only, a recipient needs of it no alert that a log has brought it, field for field.
+    fn leave_out(&self, sealing: &Sealing, mail: &Mail, shares: &mut Shares<'_>, batch: &mut Batch<'_>) {
+        let alerts = |shares: &Shares<'_>| shares.chosen.iter().filter(|chosen| !chosen.is_fixed()).count();
+        let before = alerts(shares);
+        shares.chosen.retain(|chosen| !self.has(sealing, mail, chosen.nth));
+        if mail.source.is_none() && sealing.mail_is_secondary {
+            let address = |nth: usize| sealing.recipients[nth].address.as_str();
+            let left_out = shares.leave_out(|nth, block| self.twins.knows(address(nth), block));
+            if left_out > 0 {
+                maillog::left_out(&mail.client, left_out);
+                (0..left_out).for_each(|_| self.counters.left_out.up());
+            }
+        }
+        batch.is_stored = alerts(shares) < before;
+    }
+
+    /// Whether recipient number `nth` has what stands at this very place of a followed log.
+    fn has(&self, sealing: &Sealing, mail: &Mail, nth: usize) -> bool {
+        let recipient = sealing.recipients[nth].address.as_str();
+        mail.source.as_ref().is_some_and(|source| self.spool.numbers().has(source, recipient))
+    }
+
+    /// Where to go on reading the followed `log`: everything up to there is durable. And the ends of lines beyond that
+    /// somebody has already.
+    pub fn progress(&self, log: &str) -> (Option<(FileId, Position)>, BTreeSet<Position>) {
+        let numbers = self.spool.numbers();
+        (numbers.done(log), numbers.beyond(log))
     }
 
     /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number and its name.
@@ -120,12 +236,13 @@ impl Pipeline {
         let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
         let untold = self.notices.untold(recipient);
         let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
-        let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, Some(facts)).map_err(|why| {
+        let told = Told { heartbeat: Some(facts), blocks: None };
+        let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, told).map_err(|why| {
             maillog::unsealable(recipient, &why.to_string());
             AcceptError::Unsealable
         })?;
         let value = number.value();
-        let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
+        let entry = sealing.entry(&self.spool, mail, recipient.to_owned(), sealed, Some(number));
         let header = entry.header.clone();
         let ids = self.spool.store(vec![entry])?;
         self.counters.heartbeats.up();
@@ -155,9 +272,10 @@ impl Pipeline {
         self.spool.has_room() && self.can_seal()
     }
 
-    /// What an operator should know about the certificates now.
+    /// What an operator should know about routes and certificates now.
     pub fn warnings(&self) -> Vec<String> {
-        self.sealing().sealer.warnings()
+        let sealing = self.sealing();
+        [sealing.route_warnings.clone(), sealing.sealer.warnings()].concat()
     }
 
     /// What an operator should know about them in time.
@@ -208,34 +326,44 @@ impl Pipeline {
         self.sealing().sealer.signer_is_new()
     }
 
-    fn seal<'a>(&'a self, sealing: &Sealing, mail: &Mail, to: &[usize], extra: &[Note], batch: &mut Batch<'a>) {
-        for &nth in to {
-            let recipient = sealing.recipients[nth].address.to_string();
-            let untold = self.notices.untold(&recipient);
-            let mut notes = [&mail.notes, extra].concat();
-            notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-            match self.seal_one(sealing, mail, nth, notes, None) {
-                Ok((sealed, number)) => {
-                    batch.entries.push(sealing.entry(
-                        &self.spool,
-                        mail.arrival,
-                        recipient.clone(),
-                        sealed,
-                        Some(number),
-                    ));
-                    batch.told.push((recipient, untold));
-                }
-                Err(why) => {
-                    maillog::unsealable(&recipient, &why.to_string());
-                    self.counters.not_sealed.up();
-                    batch.unsealable.push(nth);
-                    if self.notices.not_sealed(&recipient, SystemTime::now()) {
-                        let notice = sealing.sealer.notice(nth, mail.arrival);
-                        batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
-                    }
+    /// The turn of a recipient with a fixed text, if it is due.
+    fn turn(&self, recipient: &Recipient, now: SystemTime) -> Option<Turn<'_>> {
+        let every = recipient.fixed.as_ref()?.every;
+        self.turns.take(recipient.address.as_str(), every, now)
+    }
+
+    fn seal<'a>(
+        &'a self,
+        sealing: &Sealing,
+        mail: &Mail,
+        nth: usize,
+        extra: &[Note],
+        told: Told,
+        batch: &mut Batch<'a>,
+    ) -> io::Result<()> {
+        let recipient = sealing.recipients[nth].address.to_string();
+        let untold = self.notices.untold(&recipient);
+        let mut notes = [&mail.notes, extra].concat();
+        notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
+        match self.seal_one(sealing, mail, nth, notes, told) {
+            Ok((sealed, number)) => {
+                let entry = sealing.entry(&self.spool, mail, recipient.clone(), sealed, Some(number));
+                // On the disk, though not ours yet: the next recipient's message needs the memory.
+                batch.entries.push(self.spool.stage(entry)?);
+                batch.told.push((recipient, untold));
+            }
+            Err(why) => {
+                maillog::unsealable(&recipient, &why.to_string());
+                self.counters.not_sealed.up();
+                batch.unsealable.push(nth);
+                if self.notices.not_sealed(&recipient, SystemTime::now()) {
+                    let notice = sealing.sealer.notice(nth, mail.arrival);
+                    let entry = sealing.entry(&self.spool, mail, recipient, notice, None);
+                    batch.notices.push(self.spool.stage(entry)?);
                 }
             }
         }
+        Ok(())
     }
 
     /// A number is only taken when nothing but a fault of ours can keep it from being used.
@@ -245,12 +373,14 @@ impl Pipeline {
         mail: &Mail,
         nth: usize,
         notes: Vec<Note>,
-        heartbeat: Option<serde_json::Value>,
+        told: Told,
     ) -> Result<(Sealed, Number<'_>), SealError> {
         sealing.sealer.can_seal_to(nth)?;
         sealing.sealer.set_size_ceiling((self.size_limit)());
         let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
-        let numbered = Numbered { epoch: self.spool.numbers().epoch(), sequence: number.value(), heartbeat };
+        let Told { heartbeat, blocks } = told;
+        let epoch = self.spool.numbers().epoch();
+        let numbered = Numbered { epoch, sequence: number.value(), heartbeat, blocks };
         let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
@@ -261,22 +391,26 @@ impl Pipeline {
         self.spool.history().note(Event { kind: kind.to_owned(), ..Event::of(id, "accepted", header) });
     }
 
-    fn store(&self, batch: Batch<'_>, mail: &Mail) -> Result<Vec<QueueId>, AcceptError> {
+    fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
-        let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
+        let entries: Vec<Staged<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let headers: Vec<Header> = entries.iter().map(|entry| entry.header.clone()).collect();
         if entries.is_empty() {
-            return Err(AcceptError::Unsealable);
+            return if batch.is_stored { Ok(Vec::new()) } else { Err(AcceptError::Unsealable) };
         }
-        let ids = self.spool.store(entries)?;
+        let ids = self.spool.publish(entries)?;
         for (nth, (id, header)) in ids.iter().zip(&headers).enumerate() {
             self.say_accepted(id, mail, header, if nth < sealed { "alert" } else { "notice" });
         }
-        if sealed == 0 {
+        if sealed == 0 && !batch.is_stored {
             return Err(AcceptError::Unsealable);
         }
+        if let (Some(_), Some(block), true) = (&mail.source, &mail.block, sealing.mail_is_secondary) {
+            batch.told.iter().for_each(|(to, _)| self.twins.add(to, block));
+        }
+        batch.turns.into_iter().for_each(Turn::used);
         batch.told.iter().filter(|(_, count)| *count > 0).for_each(|(to, count)| self.notices.told(to, *count));
-        self.counters.accepted.up();
+        if mail.source.is_some() { &self.counters.followed } else { &self.counters.accepted }.up();
         ids.iter().for_each(|_| self.counters.entries.up());
         Ok(ids)
     }
@@ -284,7 +418,10 @@ impl Pipeline {
 
 impl Sealing {
     fn new(config: &Config, sealer: Sealer) -> Self {
-        Self { recipients: config.recipients.clone(), reverse_path: config.sender.envelope.to_string(), sealer }
+        let (groups, route_warnings) = share::groups(config);
+        let reverse_path = config.sender.envelope.to_string();
+        let mail_is_secondary = config.follows.iter().any(|follow| follow.secondary);
+        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, mail_is_secondary, sealer }
     }
 
     /// The number of the recipient with `address`, if there still is one.
@@ -295,7 +432,7 @@ impl Sealing {
     fn entry<'a>(
         &self,
         spool: &Spool,
-        arrival: SystemTime,
+        mail: &Mail,
         recipient: String,
         sealed: Sealed,
         number: Option<Number<'a>>,
@@ -307,8 +444,10 @@ impl Sealing {
             sequence: number.as_ref().map(Number::value),
             sealed_to: sealed.sealed_to,
             message_id: sealed.message_id,
-            arrival,
+            arrival: mail.arrival,
             size: sealed.message.len() as u64,
+            // A notice is not the alert: whoever got one still misses the line.
+            source: number.as_ref().and_then(|_| mail.source.clone()),
         };
         NewEntry { header, message: sealed.message, number }
     }

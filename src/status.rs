@@ -37,7 +37,11 @@ impl Counter {
 pub struct Counters {
     /// Mails answered with 250.
     pub accepted: Counter,
-    /// Entries made from them.
+    /// Alerts of followed logs that are stored.
+    pub followed: Counter,
+    /// Alerts left out of mail because a followed log had brought them.
+    pub left_out: Counter,
+    /// Entries made from both.
     pub entries: Counter,
     /// Messages a relay host took.
     pub sent: Counter,
@@ -66,6 +70,8 @@ pub struct Counters {
 #[serde(default)]
 pub struct Counts {
     pub accepted: u64,
+    pub followed: u64,
+    pub left_out: u64,
     pub entries: u64,
     pub sent: u64,
     pub deferred: u64,
@@ -84,6 +90,8 @@ impl Counters {
     pub fn counts(&self) -> Counts {
         Counts {
             accepted: self.accepted.get(),
+            followed: self.followed.get(),
+            left_out: self.left_out.get(),
             entries: self.entries.get(),
             sent: self.sent.get(),
             deferred: self.deferred.get(),
@@ -113,6 +121,8 @@ impl Counts {
     fn each(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             accepted: of(self.accepted, other.accepted),
+            followed: of(self.followed, other.followed),
+            left_out: of(self.left_out, other.left_out),
             entries: of(self.entries, other.entries),
             sent: of(self.sent, other.sent),
             deferred: of(self.deferred, other.deferred),
@@ -229,6 +239,56 @@ pub fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs())
 }
 
+/// How the reading of a followed log is doing.
+#[derive(Serialize, Deserialize, Default, Debug, Clone, PartialEq, Eq)]
+pub struct FollowStatus {
+    /// The log.
+    pub log: String,
+    /// Why it cannot be read now, and what to do.
+    pub trouble: Option<String>,
+    /// Why alerts wait in it: there is no room, or sealing is not possible.
+    pub waits: Option<String>,
+    /// Octets behind its end.
+    pub behind_octets: u64,
+    /// Seconds since its end was reached last; 0 while it is reached.
+    pub behind_seconds: u64,
+    /// Lines read since the start.
+    pub lines: u64,
+    /// Alerts among them that were stored.
+    pub stored: u64,
+    /// Lines that are no alerts in JSON; they are sent as they are.
+    pub no_alerts: u64,
+    /// What was not found after a rotation or truncation, if that happened.
+    pub gap: Option<String>,
+}
+
+/// A log that is read so much later than written, seconds, is worth a look.
+const BEHIND: u64 = 120;
+
+impl FollowStatus {
+    /// Whether it is read much later than it is written.
+    pub fn is_late(&self) -> bool {
+        self.behind_seconds > BEHIND
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let log = &self.log;
+        let late = self.is_late().then(|| {
+            let (minutes, octets) = (self.behind_seconds / 60, self.behind_octets);
+            format!("follow {log}: its end was not reached for {minutes} minutes, {octets} octets are to be read")
+        });
+        let no_alerts = (self.no_alerts > 0).then(|| {
+            let lines = self.no_alerts;
+            format!(
+                "follow {log}: {lines} line(s) are no alerts in JSON, and were sent as they are: is it the JSON log?"
+            )
+        });
+        let told = [("", &self.trouble), ("alerts wait in it: ", &self.waits), ("", &self.gap)];
+        let told = told.into_iter().filter_map(|(what, text)| Some(format!("follow {log}: {what}{}", text.as_ref()?)));
+        told.chain(late).chain(no_alerts).collect()
+    }
+}
+
 /// Until when a recipient's certificate holds.
 #[derive(Serialize, Deserialize, Debug, Clone)]
 pub struct CertificateStatus {
@@ -336,6 +396,9 @@ pub struct Status {
     pub spool_unknown: Option<String>,
     /// Each relay host.
     pub relays: Vec<RelayStatus>,
+    /// Each followed log.
+    #[serde(default)]
+    pub follows: Vec<FollowStatus>,
     /// Each way to tell somebody beside mail.
     #[serde(default)]
     pub alarm: Vec<AlarmStatus>,
@@ -368,6 +431,7 @@ impl Status {
             self.warnings.extend(relay.in_trouble());
             self.warnings.extend(relay.expires_soon());
         }
+        self.warnings.extend(self.follows.iter().flat_map(FollowStatus::warnings));
         if self.log_lines_dropped > 0 {
             let lines = self.log_lines_dropped;
             self.warnings

@@ -46,6 +46,9 @@ _sealrelay() {
             sealrelay,queue)
                 cmd="sealrelay__subcmd__queue"
                 ;;
+            sealrelay,route)
+                cmd="sealrelay__subcmd__route"
+                ;;
             sealrelay,run)
                 cmd="sealrelay__subcmd__run"
                 ;;
@@ -130,6 +133,9 @@ _sealrelay() {
             sealrelay__subcmd__help,queue)
                 cmd="sealrelay__subcmd__help__subcmd__queue"
                 ;;
+            sealrelay__subcmd__help,route)
+                cmd="sealrelay__subcmd__help__subcmd__route"
+                ;;
             sealrelay__subcmd__help,run)
                 cmd="sealrelay__subcmd__help__subcmd__run"
                 ;;
@@ -198,6 +204,9 @@ _sealrelay() {
                 ;;
             sealrelay__subcmd__help__subcmd__queue,show)
                 cmd="sealrelay__subcmd__help__subcmd__queue__subcmd__show"
+                ;;
+            sealrelay__subcmd__help__subcmd__route,test)
+                cmd="sealrelay__subcmd__help__subcmd__route__subcmd__test"
                 ;;
             sealrelay__subcmd__import,help)
                 cmd="sealrelay__subcmd__import__subcmd__help"
@@ -301,6 +310,18 @@ _sealrelay() {
             sealrelay__subcmd__queue__subcmd__help,show)
                 cmd="sealrelay__subcmd__queue__subcmd__help__subcmd__show"
                 ;;
+            sealrelay__subcmd__route,help)
+                cmd="sealrelay__subcmd__route__subcmd__help"
+                ;;
+            sealrelay__subcmd__route,test)
+                cmd="sealrelay__subcmd__route__subcmd__test"
+                ;;
+            sealrelay__subcmd__route__subcmd__help,help)
+                cmd="sealrelay__subcmd__route__subcmd__help__subcmd__help"
+                ;;
+            sealrelay__subcmd__route__subcmd__help,test)
+                cmd="sealrelay__subcmd__route__subcmd__help__subcmd__test"
+                ;;
             *)
                 ;;
         esac
@@ -308,7 +329,7 @@ _sealrelay() {
 
     case "${cmd}" in
         sealrelay)
-            opts="-h -V --config --help --version run check config queue keys status log heartbeat alarm verify import demo sendmail help"
+            opts="-h -V --config --help --version run check config route queue keys status log heartbeat alarm verify import demo sendmail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -728,7 +749,7 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__help)
-            opts="run check config queue keys status log heartbeat alarm verify import demo sendmail help"
+            opts="run check config route queue keys status log heartbeat alarm verify import demo sendmail help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1134,6 +1155,34 @@ _sealrelay() {
             return 0
             ;;
         sealrelay__subcmd__help__subcmd__queue__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__route)
+            opts="test"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__help__subcmd__route__subcmd__test)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1876,6 +1925,88 @@ _sealrelay() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__route)
+            opts="-h --config --help test help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__route__subcmd__help)
+            opts="test help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__route__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__route__subcmd__help__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sealrelay__subcmd__route__subcmd__test)
+            opts="-h --to --explain --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -15,6 +15,7 @@ mod new_file;
 mod openssl_words;
 mod page;
 mod queue;
+mod route;
 mod run;
 mod sendmail;
 mod status;
@@ -56,6 +57,9 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Try who gets what
+    #[command(subcommand)]
+    Route(route::Command),
     #[command(subcommand)]
     Queue(queue::Command),
     /// Look at certificates, and at the relay's own key
@@ -144,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&file),
         Command::Check(options) => check::run(&file, &options),
         Command::Config(command) => config::run(&file, &command),
+        Command::Route(command) => route::run(&file, &command),
         Command::Queue(command) => queue::run(&file, &command),
         Command::Keys(command) => keys::run(&file, &command),
         Command::Status(options) => status::run(&file, &options),

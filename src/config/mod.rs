@@ -4,9 +4,11 @@
 //! durations and sizes within their bounds, and exactly one way to trust each relay host. No setting sends anything in
 //! clear. On failure the daemon does not start (EX_CONFIG, 78). An attacker controls nothing here.
 
+mod accept;
 mod alarm;
 mod doors;
 mod fingerprint;
+mod fixed;
 mod load;
 mod places;
 mod portion;
@@ -22,9 +24,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use accept::Accept;
 pub use alarm::{Alarm, Endpoint, Ping, SecretUrl};
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
+pub use fixed::{Fixed, FixedText};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use places::{Place, Places};
 pub use portion::Portion;
@@ -44,10 +48,14 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// Intake.
     pub listen: Listen,
+    /// Logs of alerts that are read as they grow; none of them twice.
+    pub follows: Vec<Follow>,
     /// What relay hosts see as the origin.
     pub sender: Sender,
     /// Who gets alerts; at least one, at least one of them default.
     pub recipients: Vec<Recipient>,
+    /// What is known of alerts.
+    pub alerts: Alerts,
     /// The relay hosts, in the order they are tried; at least one.
     pub relays: Vec<Relay>,
     /// The spool's directory.
@@ -97,6 +105,23 @@ pub struct Listen {
     pub early_dot_wait: Duration,
 }
 
+/// `[[follow]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// The log. Rotated ones are looked for beside it and in `YYYY/MMM/` below its folder.
+    pub path: PathBuf,
+    /// Whether a log that was never read is read from its beginning, not from its end.
+    pub from_start: bool,
+    /// This level and higher are sent; `None`: what the IDS says in `rule.mail`, and 7 where it says nothing.
+    pub email_level: Option<u32>,
+    /// Rules that are sent whatever their level.
+    pub alert_by_email: Vec<u32>,
+    /// Rules that are not sent whatever their level.
+    pub no_email_alert: Vec<u32>,
+    /// Whether the IDS's own mail is left out where this log has brought the same alert already.
+    pub secondary: bool,
+}
+
 /// `[sender]`
 #[derive(Debug, Clone)]
 pub struct Sender {
@@ -119,14 +144,25 @@ pub struct Recipient {
     pub fingerprints: Vec<OpenPgpFingerprint>,
     /// Whether it gets what nobody claims.
     pub default: bool,
-    /// Envelope addresses it claims.
-    pub claims: Vec<String>,
+    /// What makes it get a mail, as alternatives; at least one.
+    pub accept: Vec<Accept>,
+    /// Whether it gets, of a mail with several alerts, its own ones only.
+    pub split: bool,
+    /// The fixed text that it gets in place of its alerts.
+    pub fixed: Option<Fixed>,
     /// What its messages look like.
     pub format: Format,
     /// What happens when a certificate has expired.
     pub on_expired: OnExpired,
     /// Whether SEIPDv2 is wanted for v4 certificates too.
     pub seipd_v2: bool,
+}
+
+/// `[alerts]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Alerts {
+    /// Folders with the rules of the IDS, which say what groups a rule is in.
+    pub rules: Vec<PathBuf>,
 }
 
 /// `format`

@@ -9,12 +9,18 @@ pub struct RawConfig {
     /// Where alerts come in.
     #[serde(default)]
     pub listen: RawListen,
+    /// Logs of alerts that are read as they grow.
+    #[serde(default)]
+    pub follow: Vec<RawFollow>,
     /// Who alerts come from, outside.
     #[serde(default)]
     pub sender: RawSender,
     /// Who gets alerts.
     #[serde(default)]
     pub recipient: Vec<RawRecipient>,
+    /// What is known of alerts.
+    #[serde(default)]
+    pub alerts: RawAlerts,
     /// Where sealed messages go.
     #[serde(default)]
     pub relay: Vec<RawRelay>,
@@ -57,6 +63,26 @@ pub struct RawListen {
     pub early_dot_wait: Option<Text>,
 }
 
+/// `[[follow]]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFollow {
+    pub path: Option<String>,
+    pub from: Option<RawFrom>,
+    pub email_level: Option<u32>,
+    pub alert_by_email: Option<Vec<u32>>,
+    pub no_email_alert: Option<Vec<u32>>,
+    pub secondary: Option<bool>,
+}
+
+/// `from`
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawFrom {
+    Start,
+    End,
+}
+
 /// `[sender]`
 #[derive(Deserialize, Debug, Default, Clone)]
 #[serde(deny_unknown_fields)]
@@ -75,9 +101,28 @@ pub struct RawRecipient {
     pub fingerprint: Option<OneOrMore>,
     pub default: Option<bool>,
     pub accept: Option<Vec<RawAccept>>,
+    pub split: Option<bool>,
+    pub fixed: Option<RawFixed>,
     pub format: Option<RawFormat>,
     pub on_expired: Option<RawOnExpired>,
     pub seipd: Option<RawSeipd>,
+}
+
+/// `[recipient.fixed]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFixed {
+    pub subject: Option<String>,
+    pub every: Option<String>,
+    pub texts: Option<Vec<RawFixedText>>,
+}
+
+/// One of its `texts`.
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFixedText {
+    pub log: Option<String>,
+    pub text: Option<String>,
 }
 
 /// One table of `accept`: all its keys must hold.
@@ -85,6 +130,17 @@ pub struct RawRecipient {
 #[serde(deny_unknown_fields)]
 pub struct RawAccept {
     pub recipient: Option<String>,
+    pub level: Option<u32>,
+    pub rule: Option<OneOrMoreRules>,
+    pub location: Option<String>,
+    pub group: Option<String>,
+}
+
+/// `[alerts]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlerts {
+    pub rules: Option<OneOrMore>,
 }
 
 /// `format`
@@ -282,6 +338,24 @@ impl OneOrMore {
         match self {
             Self::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
             Self::More(texts) => texts,
+        }
+    }
+}
+
+/// The number of a rule, or a list of such numbers.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(untagged, expecting = "`rule` takes the number of a rule, or a list of numbers")]
+pub enum OneOrMoreRules {
+    One(u32),
+    More(Vec<u32>),
+}
+
+impl OneOrMoreRules {
+    /// The numbers.
+    pub fn into_vec(self) -> Vec<u32> {
+        match self {
+            Self::One(rule) => vec![rule],
+            Self::More(rules) => rules,
         }
     }
 }

@@ -3,10 +3,14 @@
 //! Guarantees: nothing here waits on a real clock or touches a disk or a socket, so that a finding can be repeated. A
 //! target panics when what it looks at breaks a promise its module makes, not only when it crashes.
 
+mod blocks;
 mod data;
+mod json;
 mod session;
 
+pub use blocks::blocks;
 pub use data::data;
+pub use json::json;
 pub use session::{alert, session};
 
 use crate::seal::Original;
@@ -215,8 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn seeds_of_the_reader_of_alerts_hold() {
+        replay("blocks", blocks);
+    }
+
+    #[test]
     fn seeds_of_whole_sessions_hold() {
         replay("session", session);
+    }
+
+    #[test]
+    fn seeds_of_the_json_log_hold() {
+        replay("json", json);
     }
 
     #[test]
@@ -241,6 +255,7 @@ mod tests {
                 target(&plain);
             }
             header(&stream);
+            blocks(&stream);
         }
     }
 }

@@ -263,6 +263,8 @@ impl Heart {
             client: "the relay itself".to_owned(),
             greeting: Greeting::None,
             notes: Vec::new(),
+            source: None,
+            block: None,
         }
     }
 

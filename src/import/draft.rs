@@ -102,6 +102,12 @@ impl Table {
         self
     }
 
+    /// The comments of `notes` above all keys.
+    pub fn lead_all(&mut self, notes: Self) -> &mut Self {
+        self.0.splice(0..0, notes.0);
+        self
+    }
+
     /// A key that is commented out.
     pub fn off(&mut self, key: &'static str, value: impl Into<Value>) -> &mut Self {
         self.0.push(Line::Off(key, value.into()));
@@ -225,6 +231,28 @@ impl Draft {
         self.recipients.last_mut().expect("one was pushed")
     }
 
+    /// Somebody who gets SecureDrop's daily notice of submissions, and of no alert more than that there was one.
+    pub fn journalist(&mut self, address: &str) -> &mut Table {
+        let alternatives = (1..=9).map(|digit| format!(": {digit}")).collect::<Vec<_>>().join("|");
+        let text = |log: &str, activity: &str| {
+            let text = format!("There has been {activity} in the past 24 hours.");
+            toml::Table::from_iter([("log".to_owned(), log.into()), ("text".to_owned(), text.into())])
+        };
+        let texts = [text(": 0", "no submission activity"), text(&alternatives, "submission activity")];
+        // With a second recipient who gets everything must be said.
+        self.recipients.iter_mut().for_each(|table| {
+            table.set("default", true);
+        });
+        let rule = toml::Table::from_iter([("rule".to_owned(), 400_600.into())]);
+        let table = self.recipient(address);
+        table
+            .set("accept", vec![Value::Table(rule)])
+            .set("fixed.subject", "Submissions in the past 24h")
+            .set("fixed.every", "23h 30m")
+            .set("fixed.texts", texts.map(Value::Table).to_vec());
+        table
+    }
+
     /// What the operator said counts for the first recipient and the first relay host.
     pub fn fulfil(&mut self, wishes: Wishes) {
         if self.recipients.is_empty() {
@@ -271,11 +299,20 @@ impl Draft {
     pub fn as_table(&self) -> toml::Table {
         let table = |table: &Table| -> toml::Table {
             let set = table.0.iter().filter_map(|line| match line {
-                Line::Set(key, value) if written(value).is_some() => Some(((*key).to_owned(), value.clone())),
-                Line::Set(key, _) => Some(((*key).to_owned(), UNFIT.into())),
+                Line::Set(key, value) if written(value).is_some() => Some((*key, value.clone())),
+                Line::Set(key, _) => Some((*key, UNFIT.into())),
                 _ => None,
             });
-            set.collect()
+            let mut all = toml::Table::new();
+            for (key, value) in set {
+                let Some((outer, inner)) = key.split_once('.') else {
+                    all.insert(key.to_owned(), value);
+                    continue;
+                };
+                let outer = all.entry(outer).or_insert_with(|| Value::Table(toml::Table::new()));
+                outer.as_table_mut().expect("no key is both").insert(inner.to_owned(), value);
+            }
+            all
         };
         let mut all = toml::Table::new();
         for (key, one) in [("listen", &self.listen), ("sender", &self.sender), ("spool", &self.spool)] {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::draft::{Draft, Table, UNKNOWN_HOST, UNKNOWN_SENDER};
 use super::source::{self, ImportError};
+use crate::alert::Pattern;
 use crate::envelope::Address;
 use xml::Element;
 
@@ -112,15 +113,25 @@ impl Ids {
             choice.notes.into_iter().for_each(|note| {
                 table.note(note);
             });
-            table.off("accept", choice.accept);
+            // What the IDS addresses to it goes on being its own, unless nobody knows who that is.
+            let own = Some(choice.address).filter(|address| address != super::draft::UNKNOWN_RECIPIENT);
+            let own = own.map(|address| toml::Table::from_iter([("recipient".to_owned(), address.into())]).into());
+            let with_own = |tables: &[toml::Value]| own.iter().chain(tables).cloned().collect::<Vec<toml::Value>>();
+            if !choice.more.is_empty() {
+                table.note("Once what is said above is seen to, this is its only `accept`:");
+                table.off("accept", with_own(&[choice.ready.clone(), choice.more].concat()));
+            }
+            if !choice.ready.is_empty() {
+                table.set("accept", with_own(&choice.ready));
+            }
         }
         if self.granular.len() > GRANULAR {
             draft.besides(format!("email_alerts beyond the first {GRANULAR}: not looked at."));
         }
         if !self.granular.is_empty() {
             draft.besides(
-                "email_alerts stay in ossec.conf: the IDS goes on choosing, and each recipient gets what it was \
-                 addressed to. The commented `accept` lines say the same by what the alert says.",
+                "email_alerts may stay in ossec.conf: each recipient gets what the IDS addresses to it, and besides that what \
+                 its `accept` says.",
             );
         }
     }
@@ -204,7 +215,10 @@ fn is_here(server: &str) -> bool {
 /// What one address gets by `<email_alerts>`.
 struct Choice {
     address: String,
-    accept: Vec<toml::Value>,
+    /// What can be in force at once.
+    ready: Vec<toml::Value>,
+    /// What needs something more, or would give it more than the IDS did.
+    more: Vec<toml::Value>,
     notes: Vec<String>,
 }
 
@@ -213,7 +227,7 @@ fn choices(granular: &[Vec<Element>], resolve: impl Fn(&str) -> Vec<String>) -> 
     let mut choices: Vec<Choice> = Vec::new();
     for entry in granular.iter().take(GRANULAR) {
         let line = entry.first().map_or(0, |element| element.line);
-        let (accept, rest) = accept(entry);
+        let (accept, is_ready, rest) = accept(entry);
         let to = entry.iter().filter(|element| element.name == "email_to").take(PEOPLE);
         for address in to.flat_map(|to| resolve(&to.text)) {
             let nth = choices.iter().position(|choice| choice.address.eq_ignore_ascii_case(&address));
@@ -221,40 +235,56 @@ fn choices(granular: &[Vec<Element>], resolve: impl Fn(&str) -> Vec<String>) -> 
                 return choices;
             }
             let nth = nth.unwrap_or_else(|| {
-                choices.push(Choice { address, accept: Vec::new(), notes: Vec::new() });
+                choices.push(Choice { address, ready: Vec::new(), more: Vec::new(), notes: Vec::new() });
                 choices.len() - 1
             });
-            choices[nth].accept.push(accept.clone());
+            if !accept.is_empty() {
+                let tables = if is_ready { &mut choices[nth].ready } else { &mut choices[nth].more };
+                tables.push(accept.clone().into());
+            }
             choices[nth].notes.push(format!("email_alerts, line {line}{rest}."));
         }
     }
     choices
 }
 
-/// What must hold, all of it; and what has no equivalent.
-fn accept(entry: &[Element]) -> (toml::Value, String) {
+/// What must hold, all of it; whether that is all there is to it; and what has no equivalent.
+fn accept(entry: &[Element]) -> (toml::Table, bool, String) {
     let mut accept = toml::Table::new();
-    let mut rest = String::new();
+    let (mut is_ready, mut rest) = (true, String::new());
     for Element { name, text, .. } in entry {
         match (name.as_str(), text.parse::<i64>()) {
             ("email_to", _) => {}
-            ("level", Ok(level)) => drop(accept.insert("level".to_owned(), level.into())),
+            ("level", Ok(level @ 0..=16)) => drop(accept.insert("level".to_owned(), level.into())),
             ("rule_id", _) => {
-                let rules: Vec<i64> = text.split([',', ' ', '|']).filter_map(|id| id.trim().parse().ok()).collect();
+                let rules = text.split([',', ' ', '|']).filter_map(|id| id.trim().parse::<u32>().ok());
+                let rules: Vec<i64> = rules.filter(|rule| *rule > 0).map(i64::from).collect();
+                is_ready &= !rules.is_empty();
                 accept.insert("rule".to_owned(), rules.into());
             }
-            ("event_location", _) => drop(accept.insert("location".to_owned(), text.as_str().into())),
+            ("event_location", _) => {
+                if let Err(error) = text.parse::<Pattern>() {
+                    is_ready = false;
+                    rest.push_str(&format!("; event_location: {error}"));
+                }
+                accept.insert("location".to_owned(), text.as_str().into());
+            }
             ("group", _) => {
+                is_ready = false;
+                rest.push_str("; mail names no groups, so `group` needs [alerts] rules");
                 accept.insert("group".to_owned(), text.trim_matches([',', ' ']).into());
             }
             ("do_not_delay" | "do_not_group", _) => rest.push_str(&format!("; {name} stays the IDS's")),
             ("format", _) if text == "sms" => {
                 rest.push_str("; format sms has no equivalent, the whole alert is sealed")
             }
-            _ => rest.push_str(&format!("; {name} has no equivalent")),
+            _ => {
+                is_ready = false;
+                rest.push_str(&format!("; {name} has no equivalent"));
+            }
         }
     }
-    (accept.into(), rest)
+    (accept, is_ready, rest)
 }
 
 /// What becomes of a line of `<global>` or `<alerts>`.

@@ -245,16 +245,25 @@ impl Site {
     }
 
     fn journalist(&self, draft: &mut Draft) {
-        let set: Vec<&str> = ["journalist_alert_gpg_public_key", "journalist_gpg_fpr", "journalist_alert_email"]
-            .into_iter()
-            .filter(|name| self.0.get(*name).is_some_and(|variable| variable.value.as_deref() != Ok("")))
-            .collect();
-        if !set.is_empty() {
-            draft.besides(format!(
-                "{}: not taken yet. Journalists get no notice of submissions from sealrelay, and nothing else either.",
-                set.join(", ")
-            ));
+        if self.get("journalist_alert_email").is_none() && !self.is_unreadable("journalist_alert_email") {
+            let unused = ["journalist_alert_gpg_public_key", "journalist_gpg_fpr"]
+                .into_iter()
+                .filter(|name| self.get(name).is_some() || self.is_unreadable(name));
+            unused.for_each(|name| {
+                draft.besides(format!("{name}: not used, journalist_alert_email is empty, as there."))
+            });
+            return;
         }
+        let mut notes = Table::default();
+        notes.note("The journalist's notice: once a day one of two texts of one size, and nothing of the alert.");
+        let address = self.or("journalist_alert_email", UNKNOWN_RECIPIENT, &mut notes);
+        let written = self.or("journalist_gpg_fpr", UNKNOWN_FINGERPRINT, &mut notes);
+        let fingerprint = written.parse().map_or(written, |fingerprint: OpenPgpFingerprint| fingerprint.to_string());
+        let file = self.get("journalist_alert_gpg_public_key").unwrap_or("journalist.pub");
+        let name = file.rsplit('/').next().unwrap_or(file);
+        draft.step(format!("Copy the journalist's public key {file} to keys/{name} beside this file."));
+        let table = draft.journalist(&address);
+        table.lead_all(notes).set("certificate", format!("keys/{name}")).set("fingerprint", fingerprint);
     }
 
     fn others(&self, draft: &mut Draft) {

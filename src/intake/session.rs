@@ -378,12 +378,14 @@ impl<S: Client> Session<'_, S> {
             client: self.client.clone(),
             greeting: self.greeting.clone(),
             notes,
+            source: None,
+            block: None,
         };
         let pipeline = Arc::clone(&self.intake.pipeline);
         let accepted = spawn_blocking(move || pipeline.accept(&mail)).await;
         let why = match accepted {
             // The mail is durable: now, and not before, 250 may be said.
-            Ok(Ok(_)) if self.greeting.is_helo() => return self.answer(reply::ACCEPTED).await,
+            Ok(Ok(ids)) if self.greeting.is_helo() || ids.is_empty() => return self.answer(reply::ACCEPTED).await,
             Ok(Ok(ids)) => return self.answer(&reply::accepted_as(&ids)).await,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "sealing was broken off".to_owned(),

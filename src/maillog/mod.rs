@@ -287,6 +287,51 @@ pub fn removed_unsent(id: &QueueId, to: &str, message_id: &str) {
     warn!("{id}: to=<{to}>, message-id={message_id}, removed unsent by the operator");
 }
 
+/// A log of alerts is followed from here on.
+pub fn following(log: &str, generation: u64, offset: u64) {
+    info!("following {log} from octet {offset} on, file {generation} of it");
+}
+
+/// A followed log cannot be read now.
+pub fn log_not_usable(log: &str, why: &str) {
+    warn!("following {log}: {why}");
+}
+
+/// It can be read again.
+pub fn log_usable(log: &str) {
+    info!("following {log}: it can be read now");
+}
+
+/// Alerts in a followed log cannot be stored now; they wait in it.
+pub fn log_waits(log: &str, why: &str) {
+    warn!("following {log}: alerts wait in it, {why}");
+}
+
+/// Alerts of a mail are left out, because a followed log has brought the same ones.
+pub fn left_out(client: &str, count: usize) {
+    info!("client={client}, {count} alert(s) left out: a followed log has brought the same to the same recipient");
+}
+
+/// The IDS has gone on to another file.
+pub fn log_rotated(log: &str, next: &str) {
+    info!("following {log}: it was rotated, going on in {next}");
+}
+
+/// The file was truncated.
+pub fn log_truncated(log: &str, what: &str) {
+    info!("following {log}: it was truncated, {what}");
+}
+
+/// Something of a followed log could not be read any more.
+pub fn log_has_a_gap(log: &str, what: &str) {
+    error!("following {log}: {what}");
+}
+
+/// A followed log holds lines that are none of the IDS's.
+pub fn log_holds_no_alerts(log: &str) {
+    warn!("following {log}: it holds lines that are no alerts in JSON, which are sent as they are");
+}
+
 /// A part of the program broke off; only where, because what it was doing may hold an alert's words.
 pub fn broke_off(place: &str) {
     error!("broke off at {place}; this is a fault of sealrelay, please report it");

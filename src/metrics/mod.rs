@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Write};
 
 pub use publish::{Make, bind, publish};
 
-use crate::status::{AlarmStatus, CertificateStatus, RecipientStatus, RelayStatus, State, Status};
+use crate::status::{AlarmStatus, CertificateStatus, FollowStatus, RecipientStatus, RelayStatus, State, Status};
 
 /// `status` as Prometheus reads it.
 pub fn text(status: &Status) -> String {
@@ -20,6 +20,7 @@ pub fn text(status: &Status) -> String {
     page.gauge("state", "0 well, 1 somebody should look, 2 no alert can be taken", [(NONE, state(status.state))]);
     counters(&mut page, status);
     spool(&mut page, status);
+    follows(&mut page, &status.follows);
     relays(&mut page, &status.relays);
     alarm(&mut page, &status.alarm);
     certificates(&mut page, &status.certificates);
@@ -85,7 +86,9 @@ fn counters(page: &mut Page, status: &Status) {
     let counts = &status.counts;
     let told = [
         ("messages_accepted_total", "Mails answered with 250", counts.accepted),
-        ("messages_sealed_total", "Sealed messages made from them, one for each recipient", counts.entries),
+        ("alerts_followed_total", "Alerts of followed logs that are stored", counts.followed),
+        ("alerts_left_out_total", "Alerts left out of mail because a followed log had brought them", counts.left_out),
+        ("messages_sealed_total", "Sealed messages made from both, one for each recipient", counts.entries),
         ("messages_sent_total", "Messages a relay host took", counts.sent),
         ("messages_deferred_total", "Attempts after which a message waits on", counts.deferred),
         ("messages_undeliverable_total", "Messages moved to failed/", counts.undeliverable),
@@ -112,6 +115,21 @@ fn spool(page: &mut Page, status: &Status) {
     page.gauge("spool_used_bytes", "What waits takes this much", [(NONE, totals.usage.used)]);
     page.gauge("spool_quota_bytes", "It may take this much", [(NONE, totals.usage.quota)]);
     page.gauge("spool_oldest_timestamp_seconds", "Arrival of the oldest message that waits", oldest);
+}
+
+fn follows(page: &mut Page, follows: &[FollowStatus]) {
+    let labels: Vec<_> = follows.iter().map(|follow| [("log", follow.log.as_str())]).collect();
+    let mut each = |name: &str, help: &str, kind: &str, of: &dyn Fn(&FollowStatus) -> u64| {
+        page.family(name, help, kind, labels.iter().zip(follows).map(|(labels, follow)| (&labels[..], of(follow))));
+    };
+    each("follow_up", "1 unless the log cannot be read", "gauge", &|follow| u64::from(follow.trouble.is_none()));
+    each("follow_waiting", "1 while its alerts wait for room or a certificate", "gauge", &|follow| {
+        u64::from(follow.waits.is_some())
+    });
+    each("follow_behind_octets", "Octets of the log that are to be read", "gauge", &|follow| follow.behind_octets);
+    each("follow_behind_seconds", "Time since its end was reached last", "gauge", &|follow| follow.behind_seconds);
+    each("follow_lines_total", "Lines read", "counter", &|follow| follow.lines);
+    each("follow_no_alerts_total", "Lines that are no alerts in JSON", "counter", &|follow| follow.no_alerts);
 }
 
 fn relays(page: &mut Page, relays: &[RelayStatus]) {

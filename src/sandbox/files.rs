@@ -67,9 +67,12 @@ impl Needs {
         let is_written = |path: &&PathBuf| {
             listen.contains(path) || writable.contains(path) || config.metrics.textfile.as_ref() == Some(*path)
         };
-        let named = config.files.iter().filter(|path| !is_written(path)).chain([&config.file]);
+        // Only these folders: beside them the IDS has its keys.
+        let rules = &config.alerts.rules;
+        let named = config.files.iter().filter(|path| !is_written(path) && !rules.contains(path)).chain([&config.file]);
         let mut readable: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
         readable.extend(named.flat_map(|path| places(path)));
+        readable.extend(rules.iter().cloned());
         readable.extend(places(Path::new("/etc/resolv.conf")));
         readable.extend(env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
         readable.extend(env::var_os("SSL_CERT_FILE").iter().flat_map(|file| places(Path::new(file))));

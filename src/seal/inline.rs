@@ -137,7 +137,7 @@ fn misleads(character: char) -> bool {
 }
 
 /// `body` under the `Content-*` fields `fields`, with the texts in it decoded.
-fn decoded_body(fields: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn decoded_body(fields: &[u8], body: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(body.len());
     decode(&mut decoded, fields, body, DEPTH);
     decoded

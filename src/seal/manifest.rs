@@ -38,6 +38,19 @@ pub struct Manifest {
     /// What a heartbeat tells, in the form of [`crate::heartbeat::Facts`]; missing in alerts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<serde_json::Value>,
+    /// How many alerts the mail of the IDS held; missing where none was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Blocks>,
+}
+
+/// The alerts of a mail.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocks {
+    /// As many as the mail held.
+    #[serde(rename = "in")]
+    pub received: usize,
+    /// As many as this message holds.
+    pub to_me: usize,
 }
 
 /// The key that will sign.

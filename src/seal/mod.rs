@@ -23,9 +23,11 @@ use std::time::SystemTime;
 
 pub use expiry::Expiry;
 pub use keyring::{Described, Unusable, day, lint as lint_certificate};
+pub use manifest::Blocks;
 pub use notice::{Notices, TEXT as NOTICE};
+pub use original::Original;
 #[cfg(any(test, fuzzing))]
-pub(crate) use original::{Original, has_controls};
+pub(crate) use original::has_controls;
 pub use padding::class_of;
 pub use signer::{SignerError, Signers};
 
@@ -38,7 +40,6 @@ use manifest::{Client, Manifest, NextSigner};
 use message::Filler;
 use outside::Outside;
 use padding::Padding;
-use signer::Signer;
 
 /// Nothing is filled up above this, octets, while no relay host has said what it takes: Postfix's default, the least of
 /// the usual limits. A message that filler alone makes too large would end in `failed/`.
@@ -73,6 +74,8 @@ pub struct Numbered<'a> {
     pub sequence: u64,
     /// What a heartbeat tells, for programs.
     pub heartbeat: Option<serde_json::Value>,
+    /// How many alerts the mail held, if it held any.
+    pub blocks: Option<Blocks>,
 }
 
 /// Seals to all configured recipients.
@@ -128,17 +131,19 @@ impl Sealer {
         let sealed_to: Vec<String> = usable.certificates.iter().map(|c| c.fingerprint().to_hex()).collect();
         let outside = Outside::new(&self.sender, &recipient.address, mail.arrival);
         let next_signer = next.map(NextSigner::of);
-        let manifest = Manifest { next_signer, ..self.manifest(mail, recipient, &sealed_to, &notes, number, signer) };
+        let signed_by = signer.fingerprint().to_string();
+        let manifest = Manifest {
+            instance: self.instance.clone(),
+            next_signer,
+            ..manifest(mail, recipient, &sealed_to, &notes, number, signed_by)
+        };
         let all_v6 = recipient.fingerprints.iter().all(crate::config::OpenPgpFingerprint::is_v6);
         let to = message::To {
             certificates: &usable.certificates,
             keys: &usable.keys,
             seipd_v2: all_v6 || recipient.seipd_v2,
         };
-        let text = match recipient.format {
-            Format::PgpMime => mime::inside(mail, &notes, &manifest, &outside),
-            Format::Inline => inline::inside(mail, &notes, &manifest),
-        };
+        let text = inside(recipient.format, mail, &notes, &manifest, &outside);
         let message = self.fill(recipient.format, text, padding, |text, filler| {
             outside.around(recipient.format, |sink| message::write(sink, &to, signer, text, filler))
         });
@@ -175,32 +180,6 @@ impl Sealer {
     /// is not known. What is larger by itself is sealed all the same.
     pub fn set_size_ceiling(&self, octets: Option<u64>) {
         self.size_ceiling.store(octets.unwrap_or(UNKNOWN_CEILING), Ordering::Relaxed);
-    }
-
-    fn manifest(
-        &self,
-        mail: &Mail,
-        recipient: &Recipient,
-        sealed_to: &[String],
-        notes: &[Note],
-        number: &Numbered<'_>,
-        signer: &Signer,
-    ) -> Manifest {
-        Manifest {
-            format: 1,
-            generator: format!("sealrelay {}", env!("CARGO_PKG_VERSION")),
-            instance: self.instance.clone(),
-            epoch: number.epoch.to_owned(),
-            sequence: number.sequence,
-            recipient: recipient.address.to_string(),
-            certificates: sealed_to.to_vec(),
-            signer: signer.fingerprint().to_string(),
-            next_signer: None,
-            arrived: manifest::rfc3339(mail.arrival),
-            client: Client::of(mail),
-            noticed: manifest::in_words(notes),
-            heartbeat: number.heartbeat.clone(),
-        }
     }
 
     /// The fixed text for recipient number `to`, which holds nothing of any alert.
@@ -278,5 +257,61 @@ impl Sealer {
     /// Whether the key that signs was made by this start: the state directory is new, or was lost.
     pub fn signer_is_new(&self) -> bool {
         self.signers.is_new()
+    }
+}
+
+/// The size class of the message that `mail` would become for `recipient`, octets, as far as it can be told without
+/// sealing: near the end of a class it may be the next one. `None` if it would not be filled up.
+pub fn size_class(
+    sender: &Sender,
+    recipient: &Recipient,
+    mail: &Mail,
+    notes: &[Note],
+    blocks: Option<Blocks>,
+) -> Option<usize> {
+    // As long as the true ones.
+    let number = Numbered { epoch: "0123456789abcdef", sequence: 1000, heartbeat: None, blocks };
+    let sealed_to: Vec<String> = recipient.fingerprints.iter().map(ToString::to_string).collect();
+    let manifest = manifest(mail, recipient, &sealed_to, notes, &number, "0".repeat(40));
+    let outside = Outside::new(sender, &recipient.address, mail.arrival);
+    let text = inside(recipient.format, mail, notes, &manifest, &outside);
+    let room = match recipient.format {
+        Format::PgpMime => 0..=usize::MAX,
+        Format::Inline => Filler::ROOM,
+    };
+    padding::expected(text.len(), &room, usize::try_from(UNKNOWN_CEILING).unwrap_or(usize::MAX))
+}
+
+/// What is signed and encrypted, without filler.
+fn inside(format: Format, mail: &Mail, notes: &[Note], manifest: &Manifest, outside: &Outside) -> Vec<u8> {
+    match format {
+        Format::PgpMime => mime::inside(mail, notes, manifest, outside),
+        Format::Inline => inline::inside(mail, notes, manifest),
+    }
+}
+
+fn manifest(
+    mail: &Mail,
+    recipient: &Recipient,
+    sealed_to: &[String],
+    notes: &[Note],
+    number: &Numbered<'_>,
+    signer: String,
+) -> Manifest {
+    Manifest {
+        format: 1,
+        generator: format!("sealrelay {}", env!("CARGO_PKG_VERSION")),
+        instance: String::new(),
+        epoch: number.epoch.to_owned(),
+        sequence: number.sequence,
+        recipient: recipient.address.to_string(),
+        certificates: sealed_to.to_vec(),
+        signer,
+        next_signer: None,
+        arrived: manifest::rfc3339(mail.arrival),
+        client: Client::of(mail),
+        noticed: manifest::in_words(notes),
+        heartbeat: number.heartbeat.clone(),
+        blocks: number.blocks,
     }
 }

@@ -65,6 +65,20 @@ impl<'a> Original<'a> {
         plain.then(|| with_crlf(&content.concat()))
     }
 
+    /// The body, its texts decoded, if the mail is MIME.
+    pub fn decoded_body(&self) -> Option<Vec<u8>> {
+        self.mime_fields().map(|fields| super::inline::decoded_body(&fields, self.body))
+    }
+
+    /// The header block with `subject` in place of each Subject.
+    pub fn header_block_with(&self, subject: &[u8]) -> Vec<u8> {
+        let field = |(name, field): (&[u8], &[u8])| match name.eq_ignore_ascii_case(b"Subject") {
+            true => [b"Subject: ", subject, b"\r\n"].concat(),
+            false => field.to_vec(),
+        };
+        self.fields().flat_map(field).collect()
+    }
+
     /// Whether HTML may be anywhere in it.
     pub fn mentions_html(&self) -> bool {
         [self.header_block, self.body]
@@ -170,6 +184,12 @@ mod tests {
         }
         let twice = format!("{good}Content-Type: text/html\r\n");
         assert_eq!(mime(&twice, "x"), None);
+    }
+
+    #[test]
+    fn another_subject_takes_the_place_of_the_old_one_and_changes_nothing_else() {
+        let original = Original::read(b"To: a\r\nsubject: old\r\n secret\r\nX: y\n z\n\r\nbody");
+        assert_eq!(original.header_block_with(b"new"), b"To: a\r\nSubject: new\r\nX: y\n z\n");
     }
 
     proptest::proptest! {

@@ -49,6 +49,12 @@ pub fn class_of(size: usize) -> usize {
     CLASSES.into_iter().find(|class| size <= *class).unwrap_or_else(|| size.div_ceil(last) * last)
 }
 
+/// The size a text of `bare` octets will have when it is sealed, as far as it can be told before; `None` if it cannot be
+/// filled up to one.
+pub fn expected(bare: usize, room: &RangeInclusive<usize>, ceiling: usize) -> Option<usize> {
+    Padding::default().plan(bare, room, ceiling).map(|plan| plan.size)
+}
+
 /// What is sealed next: how much filler, for which size, as far as is known.
 struct Plan {
     size: usize,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::envelope::hex;
+use crate::position::Source;
 
 /// The first words of every entry: the format and its version.
 const MAGIC: &str = "sealrelay-entry 1 ";
@@ -40,6 +41,9 @@ pub struct Header {
     pub arrival: SystemTime,
     /// Octets of the message.
     pub size: u64,
+    /// Where in a followed log it came from, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 /// An entry that is not what was written.
@@ -134,13 +138,15 @@ pub(crate) mod tests {
             message_id: "<1@example.org>".into(),
             arrival: UNIX_EPOCH + Duration::from_micros(1_795_000_000_123_456),
             size: message.len() as u64,
+            source: None,
         }
     }
 
     #[test]
     fn an_entry_reads_back_as_it_was_written() {
         let message = b"Subject: [...]\r\n\r\nsealed\r\n";
-        let header = sample("admin@example.org", 7, message);
+        let source = Some(crate::position::tests::source(3, 900, 700));
+        let header = Header { source, ..sample("admin@example.org", 7, message) };
         let file = [encode(&header, message).as_slice(), message].concat();
         let (read_back, text) = read(file.as_slice()).expect("well");
         assert_eq!((&read_back, text.as_slice()), (&header, message.as_slice()));

@@ -18,7 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::slots::Slots;
+use super::sources::Sources;
 use crate::envelope::{hex, random};
+use crate::position::{FileId, Position, Source};
 use crate::ranges::Ranges;
 
 /// The numbers of all recipients.
@@ -32,6 +34,8 @@ pub struct Numbers {
 #[derive(Default)]
 struct Counts {
     recipients: BTreeMap<String, Count>,
+    /// How far followed logs were dealt with.
+    sources: Sources,
     /// What the file on disk says for certain.
     recorded: BTreeMap<String, Count>,
 }
@@ -66,6 +70,8 @@ pub struct Known {
 struct Record {
     epoch: String,
     recipients: BTreeMap<String, Count>,
+    #[serde(default, skip_serializing_if = "Sources::is_empty")]
+    sources: Sources,
 }
 
 /// A number that was taken. If it goes without [`Number::stored`], it is an unused one.
@@ -77,16 +83,21 @@ pub struct Number<'a> {
 
 impl Numbers {
     /// Reads the record in `state`, or begins a new epoch, and adds what the entries of the spool say:
-    /// `(epoch, recipient, number)`.
+    /// `(epoch, recipient, number)`, and who has what of followed logs.
     ///
     /// # Errors
     /// The record cannot be read, is damaged, or cannot be written.
-    pub fn open<'a>(state: &Path, spooled: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<Self> {
+    pub fn open<'a>(
+        state: &Path,
+        spooled: impl Iterator<Item = (&'a str, &'a str, u64)>,
+        mut sources: Sources,
+    ) -> io::Result<Self> {
         let (mut slots, newest) = Slots::open(state, "numbers")?;
         let record = match newest {
             Some(json) => serde_json::from_slice::<Record>(&json)?,
             None => {
-                let record = Record { epoch: hex(&random::<8>()), recipients: BTreeMap::new() };
+                let record =
+                    Record { epoch: hex(&random::<8>()), recipients: BTreeMap::new(), sources: Sources::default() };
                 // Both slots get their room now, while there is some.
                 slots.write(&serde_json::to_vec(&record)?)?;
                 slots.write(&serde_json::to_vec(&record)?)?;
@@ -99,8 +110,16 @@ impl Numbers {
                 recipients.entry(recipient.to_owned()).or_default().spooled(number);
             }
         }
-        let known = Mutex::new(Counts { recipients, recorded: record.recipients });
-        Ok(Self { epoch: record.epoch, known, slots: Mutex::new(slots) })
+        sources.add_all(&record.sources);
+        let has_news = sources != record.sources;
+        let known = Mutex::new(Counts { recipients, sources, recorded: record.recipients });
+        let numbers = Self { epoch: record.epoch, known, slots: Mutex::new(slots) };
+        if has_news {
+            // An entry of another epoch leaves without a record being written, and a recorded number does not tell
+            // whether its place in the log was recorded with it: so what the spool says of logs is recorded now.
+            numbers.write(&mut numbers.slots.lock().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        Ok(numbers)
     }
 
     /// The run of numbers this state directory began.
@@ -156,9 +175,14 @@ impl Numbers {
     }
 
     fn write(&self, slots: &mut Slots) -> io::Result<()> {
-        let record = Record { epoch: self.epoch.clone(), recipients: self.known().recipients.clone() };
-        // If it does not succeed, any part of it may be on the disk: nothing counts as recorded until it is written again.
-        self.known().recorded.clear();
+        let record = {
+            let mut known = self.known();
+            // If it does not succeed, any part of it may be on the disk: nothing counts as recorded until it is written
+            // again. The place in a log needs no more than that: it is recorded with the number that came from it.
+            known.recorded.clear();
+            let (recipients, sources) = (known.recipients.clone(), known.sources.clone());
+            Record { epoch: self.epoch.clone(), recipients, sources }
+        };
         slots.write(&serde_json::to_vec(&record)?)?;
         self.known().recorded = record.recipients;
         Ok(())
@@ -175,6 +199,21 @@ impl Numbers {
             removed: count.removed.clone(),
             under_way,
         }
+    }
+
+    /// Where to go on reading the followed `log`: everything up to there is durable.
+    pub fn done(&self, log: &str) -> Option<(FileId, Position)> {
+        self.known().sources.done(log)
+    }
+
+    /// The ends of lines of the followed `log` that some recipient has, beyond [`Numbers::done`].
+    pub fn beyond(&self, log: &str) -> BTreeSet<Position> {
+        self.known().sources.beyond(log)
+    }
+
+    /// Whether what comes from `source` was stored for `recipient` before.
+    pub fn has(&self, source: &Source, recipient: &str) -> bool {
+        self.known().sources.has(&source.log, source.at, recipient)
     }
 
     fn known(&self) -> MutexGuard<'_, Counts> {
@@ -211,8 +250,18 @@ impl Number<'_> {
 
     /// Its entry is durable.
     pub fn stored(self) {
-        if let Some(count) = self.numbers.known().recipients.get_mut(&self.recipient) {
+        self.stored_from(None);
+    }
+
+    /// The same for an entry that came from a followed log. Both are known at once: whoever finds the number recorded
+    /// may rely on its place in the log being recorded too.
+    pub fn stored_from(self, source: Option<&Source>) {
+        let mut known = self.numbers.known();
+        if let Some(count) = known.recipients.get_mut(&self.recipient) {
             count.unused.remove(self.value);
+        }
+        if let Some(source) = source {
+            known.sources.stored(source, &self.recipient);
         }
     }
 }
@@ -230,7 +279,7 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path, spooled: &[(&str, &str, u64)]) -> Numbers {
-        Numbers::open(folder, spooled.iter().copied()).expect("opened")
+        Numbers::open(folder, spooled.iter().copied(), Sources::default()).expect("opened")
     }
 
     fn count(numbers: &Numbers, recipient: &str) -> Count {
@@ -338,5 +387,28 @@ mod tests {
         numbers.record_before_leaving(&epoch, "a@b", 100_001).expect("recorded");
         assert_eq!(count(&open(folder.path(), &[]), "a@b").unused, Ranges::of(1, 100_000));
         assert_eq!(std::fs::metadata(folder.path().join("numbers.1")).expect("there").len(), 8192);
+    }
+
+    #[test]
+    fn what_leaves_the_spool_leaves_its_place_in_the_log_in_the_record() {
+        use crate::position::tests::source;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |offset| Position { generation: 1, offset };
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        // Two lines under way at once; the second is durable first, and leaves.
+        let slow = numbers.take("a@b");
+        numbers.take("a@b").stored_from(Some(&source(1, 300, 100)));
+        numbers.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
+        let again = open(folder.path(), &[]);
+        assert_eq!(again.done("/log").expect("known").1, at(100));
+        assert!(again.has(&source(1, 300, 100), "a@b") && !again.has(&source(1, 200, 100), "a@b"));
+        assert_eq!(again.beyond("/log"), [at(300)].into());
+        drop(slow);
+        // An entry of an epoch that is lost: its place is recorded before it can leave.
+        let mut spooled = Sources::default();
+        spooled.stored(&source(1, 700, 600), "c@d");
+        Numbers::open(folder.path(), std::iter::empty(), spooled).expect("opened");
+        assert_eq!(open(folder.path(), &[]).done("/log").expect("known").1, at(600));
     }
 }

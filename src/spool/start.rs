@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::durable::Directory;
 use super::entry::{self, EntryError, Header};
 use super::index::{Attempts, Index};
+use super::sources::Sources;
 use super::{SpoolError, shelf};
 use crate::envelope::QueueId;
 use crate::maillog;
@@ -44,6 +45,8 @@ pub fn in_order(carried: &mut Carried) -> impl Iterator<Item = (&str, &str, u64)
 pub struct Found {
     pub index: Index,
     pub carried: Carried,
+    /// Where in followed logs entries came from, and who has them.
+    pub sources: Sources,
     /// Files that could not be read; they stay where they are.
     pub unreadable: usize,
 }
@@ -130,6 +133,7 @@ impl Found {
             let numbers = self.carried.entry((header.epoch.clone(), header.recipient.clone())).or_default();
             numbers.push(number);
         }
+        header.source.iter().for_each(|source| self.sources.stored(source, &header.recipient));
     }
 
     /// What lies elsewhere carries numbers too.

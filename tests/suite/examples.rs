@@ -29,6 +29,7 @@ pub fn checked(text: &str) -> (bool, String) {
     };
     private("keys/admin.asc", &armored);
     private("keys/ossec.pub", &armored);
+    private("keys/alice.asc", &armored);
     for (name, of) in [("MyOrg.crt", "ca.pem"), ("monitor.crt", "localhost.pem"), ("monitor.key", "localhost-key.pem")]
     {
         private(&format!("certs/{name}"), &fs::read(root.join("certs/test").join(of)).expect("test material"));
@@ -39,7 +40,10 @@ pub fn checked(text: &str) -> (bool, String) {
     for name in ["ping_url", "webhook_url"] {
         private(name, b"https://alarm.example.org/token\n");
     }
-    let text = text.replace("<40 hex digits of keys/admin.asc>", &certificate.fingerprint().to_hex());
+    let of = |text: &str, name: &str| {
+        text.replace(&format!("<40 hex digits of {name}>"), &certificate.fingerprint().to_hex())
+    };
+    let text = of(&of(text, "keys/admin.asc"), "keys/alice.asc");
     let configuration = private("sealrelay.toml", text.as_bytes());
     let output = program().arg("--config").arg(configuration).args(["config", "check"]).output().expect("runs");
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -85,7 +89,7 @@ fn every_group_of_keys_the_sample_explains_is_accepted_together() {
     let groups = lines.chunk_by(|a, b| is_group(a) == is_group(b)).filter(|chunk| is_group(&chunk[0]));
     let groups: Vec<Vec<&str>> =
         groups.map(|group| group.iter().map(|line| line.trim_start_matches("#   ")).collect()).collect();
-    assert_eq!(groups.len(), 5, "{groups:?}");
+    assert_eq!(groups.len(), 7, "{groups:?}");
     for group in groups {
         let of_token = group.iter().any(|setting| setting.starts_with("token"));
         // In the place of the commented group: behind all keys of the relay host.

@@ -223,6 +223,56 @@ fn a_reload_that_names_a_file_outside_says_so_and_asks_for_the_restart_that_help
 }
 
 #[test]
+fn a_followed_log_and_the_rules_of_the_ids_are_read_outside_and_others_need_a_restart() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    // The IDS's own place; beside its rules it has its keys.
+    let ids = tempfile::tempdir().expect("a temporary folder");
+    let place = |name: &str| ids.path().join(name).display().to_string();
+    ["logs/alerts", "logs/others", "etc/rules"].into_iter().for_each(|name| {
+        fs::create_dir_all(ids.path().join(name)).expect("made");
+    });
+    fs::write(place("etc/rules/local.xml"), "<group name=\"pam,\"><rule id=\"5503\" level=\"5\"/></group>")
+        .expect("written");
+    let line = "{\"rule\":{\"level\":10,\"description\":\"x\",\"id\":\"5503\",\"mail\":true,\"groups\":[\"pam\"]},\
+                \"agent\":{\"id\":\"000\",\"name\":\"mon\"},\"id\":\"1.1\",\"full_log\":\"a log line\",\"location\":\"/x\"}\n";
+    fs::write(place("logs/alerts/alerts.json"), line).expect("written");
+    fs::write(place("logs/others/alerts.json"), line).expect("written");
+    let lines = format!(
+        "accept = [{{ group = \"pam\" }}]\n[alerts]\nrules = [\"{}\"]\n[[follow]]\npath = \"{}\"\nfrom = \"start\"",
+        place("etc/rules"),
+        place("logs/alerts/alerts.json")
+    );
+    let setup = Setup::new(relay_host.port, &authority.pem).recipient("alice@example.org", &lines);
+    let daemon = setup.start();
+    let status = daemon.status();
+    if !met(status["sandbox"]["complete"] == true, "Landlock") {
+        return;
+    }
+    relay_host.taken(2);
+    assert!(!status["warnings"].to_string().contains("rules"), "{status}");
+    // Rotated files are looked for in the folder.
+    fs::rename(place("logs/alerts/alerts.json"), place("logs/alerts/alerts.json.1")).expect("renamed");
+    fs::write(place("logs/alerts/alerts.json"), line.replace("1.1", "1.2")).expect("written");
+    relay_host.taken(4);
+    let good = fs::read_to_string(setup.path("sealrelay.toml")).expect("a configuration");
+    let change = |from: &str, to: &str| {
+        setup.write(
+            "sealrelay.toml",
+            good.replace(&format!("\"{}\"", place(from)), &format!("\"{}\"", place(to))).as_bytes(),
+        );
+        daemon.reload()
+    };
+    // The keys' folder is none that the daemon could read.
+    let (said, code) = change("etc/rules", "etc");
+    assert!(code == 78 && said.contains("since its start, can reach nothing, which needs a restart"), "{said}");
+    let (said, code) = change("logs/alerts/alerts.json", "logs/others/alerts.json");
+    assert!(code == 78 && said.contains("[[follow]] changed, which needs a restart"), "{said}");
+    assert_eq!(daemon.terminate(), 0);
+    let _daemon = setup.start_by(setup.command(&["run"]));
+    relay_host.taken(6);
+}
+
+#[test]
 fn a_kernel_without_landlock_or_seccomp_is_told_of_and_mail_is_relayed_all_the_same() {
     if !have("strace") {
         return;

@@ -44,6 +44,8 @@ fn size(sealer: &Sealer, to: usize, nth: usize, length: usize) -> usize {
         client: format!("127.0.0.1:{}", nth + 1),
         greeting: if nth.is_multiple_of(2) { Greeting::Helo("x".repeat(nth % 64)) } else { Greeting::Ehlo("y".into()) },
         notes: Vec::new(),
+        source: None,
+        block: None,
     };
     sealed_size(sealer, to, nth as u64, &mail, None)
 }
@@ -58,12 +60,14 @@ fn heartbeat_size(sealer: &Sealer, to: usize, facts: &Facts) -> usize {
         client: "the relay itself".to_owned(),
         greeting: Greeting::None,
         notes: Vec::new(),
+        source: None,
+        block: None,
     };
     sealed_size(sealer, to, facts.highest + 1, &mail, Some(serde_json::json!(facts)))
 }
 
 fn sealed_size(sealer: &Sealer, to: usize, sequence: u64, mail: &Mail, heartbeat: Option<serde_json::Value>) -> usize {
-    let number = Numbered { epoch: EPOCH, sequence, heartbeat };
+    let number = Numbered { epoch: EPOCH, sequence, heartbeat, blocks: None };
     sealer.seal(mail, to, Vec::new(), &number).expect("sealed").message.len()
 }
 

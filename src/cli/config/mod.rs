@@ -11,6 +11,7 @@ use super::{EX_CONFIG, EX_UNAVAILABLE, Failure, report, say};
 use crate::config::{Config, Doors, Place, Places};
 use crate::control::{self, Reloaded, Request};
 use crate::seal;
+use crate::share;
 use crate::tls::TrustStore;
 
 #[derive(clap::Subcommand)]
@@ -66,6 +67,7 @@ fn check(file: &Path) -> Result<u8, Failure> {
         say(format!("  recipient {} ({} certificate(s){default})", recipient.address, recipient.fingerprints.len()));
     }
     config.relays.iter().for_each(|relay| say(format!("  relay host {}", relay.name())));
+    share::groups(&config).1.iter().for_each(|warning| say(format!("  ! {warning}")));
     if config.heartbeat.is_none() {
         say("  ! heartbeat.every is \"off\": nobody notices when alerts stop coming");
     }

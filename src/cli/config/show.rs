@@ -8,7 +8,8 @@ use toml::Value;
 
 use super::super::{Failure, say, say_json};
 use crate::config::{
-    Config, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient, Relay, TlsMode, Trust,
+    Accept, Config, Fixed, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient, Relay,
+    TlsMode, Trust,
 };
 use crate::maillog::Output;
 
@@ -78,6 +79,9 @@ impl Setting {
 fn settings(config: &Config, places: &Places) -> Vec<Setting> {
     let mut all: Vec<(String, Value)> = Vec::new();
     all.extend(listen(&config.listen));
+    for (nth, one) in config.follows.iter().enumerate() {
+        all.extend(of(&format!("follow[{nth}]"), follow(one)));
+    }
     all.extend(of(
         "sender",
         [
@@ -88,6 +92,7 @@ fn settings(config: &Config, places: &Places) -> Vec<Setting> {
     ));
     for (nth, one) in config.recipients.iter().enumerate() {
         all.extend(of(&format!("recipient[{nth}]"), recipient(one)));
+        all.extend(one.fixed.iter().flat_map(|texts| of(&format!("recipient[{nth}].fixed"), fixed(texts))));
     }
     for (nth, one) in config.relays.iter().enumerate() {
         all.extend(of(&format!("relay[{nth}]"), relay(one)));
@@ -97,7 +102,21 @@ fn settings(config: &Config, places: &Places) -> Vec<Setting> {
     let more: Vec<_> = more.map(|(key, value)| (key.to_owned(), value.clone())).collect();
     all.extend(more);
     // Sections as they stand in the sample; entries by their number, not by its digits.
-    let order = ["listen", "sender", "recipient", "relay", "spool", "state", "heartbeat", "control", "log", "metrics"];
+    let order = [
+        "listen",
+        "follow",
+        "sender",
+        "recipient",
+        "alerts",
+        "relay",
+        "spool",
+        "state",
+        "heartbeat",
+        "control",
+        "log",
+        "metrics",
+        "alarm",
+    ];
     all.sort_by_cached_key(|(key, _)| {
         let section = key.split(['.', '[']).next().unwrap_or_default();
         let nth = key.split(['[', ']']).nth(1).and_then(|nth| nth.parse::<usize>().ok());
@@ -161,20 +180,53 @@ fn listen(listen: &Listen) -> Vec<(String, Value)> {
 }
 
 fn recipient(recipient: &Recipient) -> Vec<(&'static str, Value)> {
-    let accept = recipient
-        .claims
-        .iter()
-        .map(|claim| Value::Table([("recipient".to_owned(), text(claim))].into_iter().collect()));
     vec![
         ("address", text(&recipient.address)),
         ("certificate", texts(recipient.certificates.iter().map(|file| file.display()))),
         ("fingerprint", texts(&recipient.fingerprints)),
         ("default", Value::Boolean(recipient.default)),
-        ("accept", Value::Array(accept.collect())),
+        ("accept", Value::Array(recipient.accept.iter().map(accept).collect())),
+        ("split", Value::Boolean(recipient.split)),
         ("format", text(if recipient.format == Format::Inline { "inline" } else { "pgp-mime" })),
         ("on_expired", text(if recipient.on_expired == OnExpired::Notice { "notice" } else { "seal-and-warn" })),
         ("seipd", text(if recipient.seipd_v2 { "v2" } else { "v1" })),
     ]
+}
+
+/// A table of `accept`.
+fn accept(accept: &Accept) -> Value {
+    let rules = Value::Array(accept.rules.iter().map(|rule| number(*rule)).collect());
+    let keys = [
+        ("recipient", accept.recipient.as_ref().map(text)),
+        ("level", accept.level.map(number)),
+        ("rule", (!accept.rules.is_empty()).then_some(rules)),
+        ("location", accept.location.as_ref().map(text)),
+        ("group", accept.group.as_ref().map(text)),
+    ];
+    Value::Table(keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+}
+
+/// The texts stand in order, each with its condition.
+fn fixed(fixed: &Fixed) -> Vec<(&'static str, Value)> {
+    let texts = fixed.texts.iter().map(|one| {
+        let keys = [("log", one.log.as_ref().map(text)), ("text", Some(text(&one.text)))];
+        Value::Table(keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+    });
+    vec![("subject", text(&fixed.subject)), ("every", duration(fixed.every)), ("texts", Value::Array(texts.collect()))]
+}
+
+/// Without a level what the IDS itself says counts.
+fn follow(follow: &Follow) -> Vec<(&'static str, Value)> {
+    let rules = |rules: &[u32]| Value::Array(rules.iter().map(|rule| number(*rule)).collect());
+    let mut all = vec![
+        ("path", path(&follow.path)),
+        ("from", text(if follow.from_start { "start" } else { "end" })),
+        ("alert_by_email", rules(&follow.alert_by_email)),
+        ("no_email_alert", rules(&follow.no_email_alert)),
+        ("secondary", Value::Boolean(follow.secondary)),
+    ];
+    all.extend(follow.email_level.map(|level| ("email_level", number(level))));
+    all
 }
 
 /// What has no value has no line: a proxy, a login, a cap.
@@ -225,6 +277,7 @@ fn rest(config: &Config) -> Vec<(String, Value)> {
         ("listen", metrics.listen.map(text)),
     ];
     [
+        of("alerts", [("rules", texts(config.alerts.rules.iter().map(|folder| folder.display())))]),
         of(
             "spool",
             [

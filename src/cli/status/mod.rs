@@ -123,6 +123,7 @@ fn not_running(file: &Path, doors: &Doors, error: &std::io::Error) -> Status {
         spool,
         spool_unknown,
         relays: Vec::new(),
+        follows: Vec::new(),
         alarm: Vec::new(),
         log_lines_dropped: 0,
         sandbox: Confinement::default(),

@@ -1,11 +1,11 @@
 //! The screen: what somebody sees who asks how it is.
 //!
-//! First how it is and what to do, then the numbers, then each relay host and recipient.
+//! First how it is and what to do, then the numbers, then each followed log, relay host and recipient.
 
 use super::super::page::{Medium, Page, Paint};
 use super::super::{ago, days, span, time};
 use crate::status::{
-    AlarmStatus, Certificate, EXPIRES_SOON, End, RecipientStatus, RelayStatus, State, Status, seconds_now,
+    AlarmStatus, Certificate, EXPIRES_SOON, End, FollowStatus, RecipientStatus, RelayStatus, State, Status, seconds_now,
 };
 
 /// The lines of it.
@@ -15,6 +15,7 @@ pub fn lines(status: &Status, medium: Medium) -> Vec<String> {
     what_to_do(&mut page, status);
     numbers(&mut page, status);
     spool(&mut page, status);
+    status.follows.iter().for_each(|one| followed(&mut page, one));
     status.relays.iter().for_each(|relay| relay_host(&mut page, relay));
     status.recipients.iter().for_each(|one| recipient(&mut page, one));
     status.alarm.iter().for_each(|one| alarm(&mut page, one));
@@ -59,6 +60,7 @@ fn numbers(page: &mut Page, status: &Status) {
     let (hour, day, start) = (&status.last_hour, &status.last_day, &status.counts);
     let rows = [
         ("accepted", [hour.accepted, day.accepted, start.accepted]),
+        ("followed", [hour.followed, day.followed, start.followed]),
         ("sent", [hour.sent, day.sent, start.sent]),
         ("deferred", [hour.deferred, day.deferred, start.deferred]),
         ("failed", [hour.undeliverable, day.undeliverable, start.undeliverable]),
@@ -90,6 +92,20 @@ fn spool(page: &mut Page, status: &Status) {
     if let Some(oldest) = totals.oldest {
         page.put("  oldest       ", &format!("from {} ({})", time(oldest), ago(oldest)), Paint::Plain);
     }
+}
+
+/// A log whose alerts are read as it grows.
+fn followed(page: &mut Page, follow: &FollowStatus) {
+    page.gap();
+    let (how, paint) = match (&follow.trouble, &follow.waits) {
+        (Some(trouble), _) => (trouble.clone(), Paint::Bad),
+        (None, Some(why)) => (format!("alerts wait in it: {why}"), Paint::Bad),
+        (None, None) if follow.gap.is_some() || follow.is_late() => ("look above".to_owned(), Paint::Doubt),
+        (None, None) => ("well".to_owned(), Paint::Good),
+    };
+    page.put("follow         ", &format!("{}: {how}", follow.log), paint);
+    let (lines, stored, behind) = (follow.lines, follow.stored, follow.behind_octets);
+    page.put("  read         ", &format!("{lines} line(s), {stored} stored, {behind} octets to go"), Paint::Plain);
 }
 
 fn relay_host(page: &mut Page, relay: &RelayStatus) {

@@ -1,6 +1,9 @@
 //! From what the file says to types that cannot be wrong; the defaults are here and nowhere else.
 
+mod accept;
 mod alarm;
+mod fixed;
+mod follow;
 mod heartbeat;
 mod login;
 mod recipient;
@@ -53,6 +56,7 @@ impl<'a> Validator<'a> {
         let mut faults = Faults::default();
         let control = self.control(raw.control);
         let listen = faults.keep(self.listen(raw.listen, &control));
+        let follows = faults.keep(self.follows(raw.follow));
         let recipients = faults.keep_all(self.recipients(raw.recipient));
         let state = faults.keep(self.directory("state.directory", raw.state.directory, "/var/lib/sealrelay"));
         let relays = faults.keep_all(self.relays(raw.relay, state.as_deref().unwrap_or(Path::new(""))));
@@ -64,14 +68,17 @@ impl<'a> Validator<'a> {
         let quota = faults.keep(self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1));
         let reserve = faults.keep(self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0));
         let heartbeat = faults.keep(self.heartbeat(raw.heartbeat));
+        let alerts = self.alerts(raw.alerts);
         let metrics = faults.keep(self.metrics(raw.metrics));
         let whole = || {
             Some(Config {
                 file: self.file.to_owned(),
                 files: self.named(),
                 listen: listen?,
+                follows: follows?,
                 sender: sender?,
                 recipients: recipients?,
+                alerts,
                 relays: relays?,
                 spool: spool?,
                 lifetime: lifetime?,

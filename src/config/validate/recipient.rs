@@ -54,14 +54,11 @@ impl Validator<'_> {
             let hint = "Name at least one certificate file and one full fingerprint.";
             return Err(self.wrong(of_this("certificate"), "an empty list", hint));
         }
-        let accept = raw.accept.unwrap_or_default();
-        let claims = accept
-            .into_iter()
-            .map(|table| self.present(&of_this("accept"), table.recipient))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Recipient {
-            // Without `accept`, an entry claims mail to its own address.
-            claims: if claims.is_empty() { vec![address.to_string()] } else { claims },
+        let recipient = Recipient {
+            accept: self.accept(raw.accept, &of_this("accept"), address.as_str())?,
+            // A fixed text is chosen by an alert, and only one that can be told with certainty counts.
+            split: raw.split.unwrap_or(false) || raw.fixed.is_some(),
+            fixed: self.fixed(raw.fixed, &of_this("fixed"))?,
             certificates: certificates.iter().map(|name| self.path(name)).collect(),
             fingerprints,
             default: raw.default.unwrap_or(single),
@@ -75,6 +72,9 @@ impl Validator<'_> {
             },
             seipd_v2: raw.seipd == Some(RawSeipd::V2),
             address,
-        })
+        };
+        self.refuse_lossy_fixed(&recipient)?;
+        self.refuse_lossy_split(&recipient)?;
+        Ok(recipient)
     }
 }

@@ -28,6 +28,15 @@ impl Stack {
                      the file named at certificate."
                         .to_owned(),
                 );
+                if let Some(journalist) = script.journalist {
+                    let table = draft.journalist(&journalist);
+                    table.lead(format!(
+                        "The journalist's notice, from {SCRIPT}: once a day one of two texts, and nothing of the alert."
+                    ));
+                    script.journalists_fingerprint.into_iter().for_each(|fingerprint| {
+                        table.set("fingerprint", fingerprint);
+                    });
+                }
             }
             (Some(ids), None) => ids.recipients_into(draft, |address| self.resolve(address)),
             (None, None) => {
@@ -156,15 +165,7 @@ impl Stack {
         let rules = is_procmail.then(|| self.place.file(PROCMAILRC))??;
         let script = rules.contains("send_encrypted_alarm").then(|| self.place.file(SCRIPT)).flatten();
         match script {
-            Some(text) => {
-                let script = Script::parse(&text);
-                if script.has_journalist {
-                    draft.besides(format!(
-                        "{SCRIPT}: the journalist's notice is not taken yet; journalists get nothing."
-                    ));
-                }
-                Some(script)
-            }
+            Some(text) => Some(Script::parse(&text)),
             None => {
                 draft.besides(format!(
                     "{PROCMAILRC}: its rules are not read; sealrelay has one recipient for what nobody claims."
@@ -179,7 +180,8 @@ impl Stack {
 struct Script {
     address: Option<String>,
     fingerprint: Option<String>,
-    has_journalist: bool,
+    journalist: Option<String>,
+    journalists_fingerprint: Option<String>,
 }
 
 impl Script {
@@ -196,8 +198,9 @@ impl Script {
             let values = code().filter_map(|line| line.split_once(&format!("{name}='")).map(|(_, rest)| rest));
             values.filter_map(|rest| rest.split('\'').next()).map(str::to_owned).collect::<Vec<_>>()
         };
-        // An empty one of the administrator's must not make the journalist's count.
-        let fingerprint = match assigned("gpg_fpr").pop() {
+        let fingerprints = assigned("gpg_fpr");
+        // An empty one of the administrator's must not make the journalist's count, nor the other way round.
+        let fingerprint = match fingerprints.last().cloned() {
             Some(last) => Some(last).filter(is_fingerprint),
             None => code().flat_map(quoted).rfind(is_fingerprint),
         };
@@ -208,7 +211,12 @@ impl Script {
         Self {
             address: address.filter(|address| !address.is_empty()),
             fingerprint,
-            has_journalist: assigned("JOURNALIST_EMAIL").last().is_some_and(|address| !address.is_empty()),
+            journalist: assigned("JOURNALIST_EMAIL").pop().filter(|address| !address.is_empty()),
+            journalists_fingerprint: fingerprints
+                .first()
+                .filter(|_| fingerprints.len() > 1)
+                .filter(|one| is_fingerprint(one))
+                .cloned(),
         }
     }
 }
@@ -224,12 +232,15 @@ mod tests {
         let script = Script::parse(new);
         assert_eq!(script.address.as_deref(), Some("admin@example.org"));
         assert_eq!(script.fingerprint, Some("2".repeat(40)));
-        assert!(script.has_journalist);
+        assert_eq!(script.journalist.as_deref(), Some("desk@example.org"));
+        assert_eq!(script.journalists_fingerprint, Some("1".repeat(40)));
         let unset = new.replace(&"2".repeat(40), "");
         assert_eq!(Script::parse(&unset).fingerprint, None);
+        let unset = Script::parse(&new.replace(&"1".repeat(40), ""));
+        assert_eq!((unset.journalists_fingerprint, unset.fingerprint), (None, Some("2".repeat(40))));
         let old = "# 'x'\n/usr/bin/gpg -ear \"3333333333333333333333333333333333333333\"\n| /usr/bin/mail -s \"$S\" 'old@example.org'\n";
         let script = Script::parse(old);
         assert_eq!((script.address.as_deref(), script.fingerprint), (Some("old@example.org"), Some("3".repeat(40))));
-        assert!(!script.has_journalist);
+        assert_eq!(script.journalist, None);
     }
 }

@@ -72,6 +72,15 @@ fn tell_all(text: &str) {
     maillog::broke_off(text);
     maillog::foreign_file(text);
     maillog::foreign_files(text, 7);
+    maillog::following(text, 7, 7);
+    maillog::log_not_usable(text, text);
+    maillog::log_usable(text);
+    maillog::log_waits(text, text);
+    maillog::left_out(text, 7);
+    maillog::log_rotated(text, text);
+    maillog::log_truncated(text, text);
+    maillog::log_has_a_gap(text, text);
+    maillog::log_holds_no_alerts(text);
     maillog::advice(text);
     maillog::hindered(text, text);
     maillog::confined(text, text, true);

@@ -109,6 +109,13 @@ impl Setup {
         self
     }
 
+    /// Follows `logs/alerts.json` of the folder, with these lines more.
+    pub fn following(mut self, lines: &str) -> Self {
+        fs::create_dir_all(self.path("logs")).expect("made");
+        self.more.push_str(&format!("[[follow]]\npath = \"logs/alerts.json\"\n{lines}\n"));
+        self
+    }
+
     pub fn listen(mut self, lines: &str) -> Self {
         self.listen.push_str(lines);
         self.listen.push('\n');

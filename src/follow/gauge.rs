@@ -1,0 +1,94 @@
+//! What `status` says of a followed log.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::maillog;
+use crate::status::FollowStatus;
+
+/// Shared by who reads the log and who asks.
+pub struct Gauge(Mutex<Inner>);
+
+struct Inner {
+    status: FollowStatus,
+    /// When the end of the log was reached last.
+    reached: Instant,
+}
+
+impl Gauge {
+    /// For `log`.
+    pub fn new(log: &str) -> Self {
+        let status = FollowStatus { log: log.to_owned(), ..FollowStatus::default() };
+        Self(Mutex::new(Inner { status, reached: Instant::now() }))
+    }
+
+    /// How it is now.
+    pub fn status(&self) -> FollowStatus {
+        let inner = self.inner();
+        let behind_seconds = if inner.status.behind_octets == 0 { 0 } else { inner.reached.elapsed().as_secs() };
+        FollowStatus { behind_seconds, ..inner.status.clone() }
+    }
+
+    /// The log can be read.
+    pub fn usable(&self) {
+        let mut inner = self.inner();
+        if inner.status.trouble.take().is_some() {
+            maillog::log_usable(&inner.status.log);
+        }
+    }
+
+    /// The log cannot be read, and what to do.
+    pub fn trouble(&self, why: String) {
+        let mut inner = self.inner();
+        if inner.status.trouble.as_ref() != Some(&why) {
+            maillog::log_not_usable(&inner.status.log, &why);
+            inner.status.trouble = Some(why);
+        }
+    }
+
+    /// Alerts in the log must wait, because ...
+    pub fn waits(&self, why: String) {
+        let mut inner = self.inner();
+        if inner.status.waits.is_none() {
+            maillog::log_waits(&inner.status.log, &why);
+        }
+        inner.status.waits = Some(why);
+    }
+
+    /// An alert was stored.
+    pub fn stored(&self) {
+        let mut inner = self.inner();
+        inner.status.stored += 1;
+        inner.status.waits = None;
+    }
+
+    /// So many lines were read; so many of them are no alerts.
+    pub fn read(&self, lines: u64, no_alerts: u64) {
+        let mut inner = self.inner();
+        if no_alerts > 0 && inner.status.no_alerts == 0 {
+            maillog::log_holds_no_alerts(&inner.status.log);
+        }
+        inner.status.lines += lines;
+        inner.status.no_alerts += no_alerts;
+    }
+
+    /// So far behind the end, octets.
+    pub fn behind(&self, octets: u64) {
+        let mut inner = self.inner();
+        inner.status.behind_octets = octets;
+        if octets == 0 {
+            inner.reached = Instant::now();
+        }
+    }
+
+    /// Something of the log was not found.
+    pub fn gap(&self, what: String) {
+        let mut inner = self.inner();
+        maillog::log_has_a_gap(&inner.status.log, &what);
+        inner.status.gap = Some(what);
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
