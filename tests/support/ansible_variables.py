@@ -55,7 +55,7 @@ def table():
 
     for name, option in specs.items():
         row(f"`{name}`", option)
-        if name in ("sealrelay_more_recipients", "sealrelay_more_relays"):
+        if name in ("sealrelay_more_recipients", "sealrelay_follow", "sealrelay_more_relays"):
             for key, entry in option["options"].items():
                 row(f"&nbsp;&nbsp;`{key}`", entry)
                 for inner, last in entry.get("options", {}).items():
@@ -72,19 +72,22 @@ for name in set(own) & set(defaults):
 
 keys = sample_keys()
 recipient, relay, oauth = keys.pop("recipient"), keys.pop("relay"), keys.pop("relay.oauth")
+fixed, follow = keys.pop("recipient.fixed"), keys.pop("follow")
 expect(len(keys) >= 8 and len(relay) > 15 and len(oauth) >= 7, "keys of the sample were lost")
 for section, names in keys.items():
     there = set(internals["sealrelay__sections"].get(section, {}))
     expect(there == names, f"[{section}]: the sample and the role differ in {sorted(there ^ names)}")
 for section, names, entry, option in (
     ("recipient", recipient, "sealrelay__recipient_keys", own["sealrelay_more_recipients"]["options"]),
+    ("recipient.fixed", fixed, "sealrelay__fixed_keys", own["sealrelay_more_recipients"]["options"]["fixed"]["options"]),
+    ("follow", follow, "sealrelay__follow_keys", own["sealrelay_follow"]["options"]),
     ("relay", relay, "sealrelay__relay_keys", own["sealrelay_more_relays"]["options"]),
     ("relay.oauth", oauth, "sealrelay__oauth_keys", own["sealrelay_more_relays"]["options"]["oauth"]["options"]),
 ):
     wanted = {VALUES.get(name, name) for name in names}
     there = set(internals[entry])
     expect(there == wanted, f"[[{section}]]: the sample and the role differ in {sorted(there ^ wanted)}")
-    specified = set(option) - {"oauth"}
+    specified = set(option) - {"oauth", "fixed"}
     expect(there == specified, f"[[{section}]]: the role and its specification differ in {sorted(there ^ specified)}")
 
 text = README.read_text()
