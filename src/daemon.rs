@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
+use crate::gather;
 use crate::heartbeat::{Heart, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
@@ -31,6 +32,9 @@ use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long digests of what still waits may take then.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// How often the certificates' ends are looked at.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -165,6 +169,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     let listener = Listener::new(config.listen.clone(), Arc::clone(&running.pipeline), Arc::clone(&running.counters));
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
+    let mut gathering = tokio::spawn(gather::run(Arc::clone(&running.pipeline), shutdown.clone()));
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
     let (asked, own) = (Arc::clone(&running), Arc::clone(&heart));
@@ -192,6 +197,7 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
             // shall do it again.
             _ = &mut intake => return Err(StartError::BrokeOff("intake")),
             _ = &mut deliver => return Err(StartError::BrokeOff("delivery")),
+            _ = &mut gathering => return Err(StartError::BrokeOff("gathering")),
             _ = hangup.recv() => {
                 let running = Arc::clone(&running);
                 // Certificates are read and checked: work for a thread of its own. Its outcome stands in the log.
@@ -204,6 +210,10 @@ async fn serve(config: &Config, handed: &HandedOver) -> Result<(), StartError> {
     trigger.fire();
     // What is not finished in time stays in the spool; nothing acknowledged depends on it.
     let _ = timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await) }).await;
+    // No client is left who could add to it. What is not gathered in time lies in the spool singly.
+    let pipeline = Arc::clone(&running.pipeline);
+    let gathered = tokio::task::spawn_blocking(move || gather::farewell(&pipeline));
+    let _ = timeout(FAREWELL, async { (gathering.await, gathered.await) }).await;
     heart.farewell();
     let _ = std::fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
@@ -330,6 +340,9 @@ impl Running {
             Request::Status => Ok(serde_json::to_writer(out, &self.status(listening))?),
             Request::Queue(request) => {
                 if let queue::Request::Flush { id } = &request {
+                    if id.is_none() {
+                        gather::flush(&self.pipeline);
+                    }
                     self.deliver.flush(id.as_ref());
                 }
                 let trouble = self.deliver.status().into_iter().find_map(|relay| relay.trouble).unwrap_or_default();
@@ -365,6 +378,7 @@ impl Running {
             since: self.since.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             listening: listening.to_vec(),
             counts: self.counters.counts(),
+            gathering: self.pipeline.gatherer().status(),
             spool: self.spool.totals(),
             relays: self.deliver.status(),
             log_lines_dropped: maillog::dropped(),

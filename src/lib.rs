@@ -35,6 +35,9 @@ pub mod route;
 /// A mail as it is handed to each of its recipients.
 pub mod share;
 
+/// What waits for its digest or slot.
+pub mod gather;
+
 /// Whose turn it is to get a fixed text.
 mod turns;
 

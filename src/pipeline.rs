@@ -1,4 +1,5 @@
-//! The way of a mail from intake to the spool: route, seal, store.
+//! The way of a mail from intake to the spool: route, seal, store. What waits for a digest or a slot is parked there
+//! (`gather`), and comes back here to be sealed as one.
 //!
 //! Guarantees: when [`Pipeline::accept`] returns `Ok`, every sealed message made from the mail is durable and 250 may be
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
@@ -10,8 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::alert::Groups;
 use crate::config::{Config, Recipient};
 use crate::envelope::QueueId;
+use crate::gather::{Fate, Gatherer, Gist, Parked};
 use crate::mail::{Mail, Note};
 use crate::maillog;
+use crate::ranges::Ranges;
 use crate::route::{self, Share};
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
@@ -25,6 +28,7 @@ pub struct Pipeline {
     notices: Notices,
     turns: Turns,
     spool: Arc<Spool>,
+    gatherer: Gatherer,
     counters: Arc<Counters>,
     size_limit: SizeLimit,
 }
@@ -47,6 +51,9 @@ struct Sealing {
 struct Told {
     heartbeat: Option<serde_json::Value>,
     blocks: Option<Blocks>,
+    contains: Option<Ranges>,
+    /// What may be counted; `None` for what is no mail of an IDS.
+    gist: Option<Gist>,
 }
 
 /// Why a mail is not ours.
@@ -64,6 +71,8 @@ pub enum AcceptError {
 #[derive(Default)]
 struct Batch<'a> {
     entries: Vec<NewEntry<'a>>,
+    /// What is to be remembered of each of them once it is stored.
+    fates: Vec<Option<(Fate, Parked)>>,
     /// Who was told of how many alerts that were not sealed.
     told: Vec<(String, u64)>,
     /// Who could not be sealed to.
@@ -86,6 +95,7 @@ impl Pipeline {
             sealing: RwLock::new(Arc::new(Sealing::new(config, sealer))),
             notices: Notices::open(&config.state),
             turns: Turns::open(&config.state),
+            gatherer: Gatherer::open(config, Arc::clone(&spool)),
             spool,
             counters,
             size_limit,
@@ -95,6 +105,12 @@ impl Pipeline {
     /// From now on mails are routed and sealed by `config` and `sealer`.
     pub fn reload(&self, config: &Config, sealer: Sealer) {
         *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Sealing::new(config, sealer));
+        self.gatherer.reload(config);
+    }
+
+    /// What waits for digests and slots.
+    pub fn gatherer(&self) -> &Gatherer {
+        &self.gatherer
     }
 
     fn sealing(&self) -> Arc<Sealing> {
@@ -117,14 +133,14 @@ impl Pipeline {
                 }
             }
             let part = shares.part(chosen);
-            let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
+            let told = Told { blocks: shares.blocks(chosen), gist: shares.gist(chosen), ..Told::default() };
             self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch);
         }
         if batch.entries.is_empty() {
             let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
             let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
             for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
-                let told = Told { blocks: shares.all_blocks(), heartbeat: None };
+                let told = Told { blocks: shares.all_blocks(), gist: Some(shares.whole_gist()), ..Told::default() };
                 self.seal(&sealing, mail, nth, &notes, told, &mut batch);
             }
         }
@@ -141,19 +157,70 @@ impl Pipeline {
         let untold = self.notices.untold(recipient);
         let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
         let (sealed, number) = self
-            .seal_one(&sealing, mail, nth, notes, Told { heartbeat: Some(facts), blocks: None })
+            .seal_one(&sealing, mail, nth, notes, Told { heartbeat: Some(facts), ..Told::default() })
             .map_err(|why| {
                 maillog::unsealable(recipient, &why.to_string());
                 AcceptError::Unsealable
             })?;
         let (value, size, message_id) = (number.value(), sealed.message.len() as u64, sealed.message_id.clone());
         let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
-        let ids = self.spool.store(vec![entry])?;
+        let ids = self.store_alone(entry)?;
         self.counters.heartbeats.up();
         self.notices.told(recipient, untold);
         let from = &sealing.reverse_path;
         ids.iter().for_each(|id| maillog::accepted(id, &mail.client, from, recipient, size, &message_id));
         Ok(value)
+    }
+
+    /// Stores one entry of the relay's own, which takes a slot if its recipient has slots.
+    fn store_alone(&self, entry: NewEntry<'_>) -> std::io::Result<Vec<QueueId>> {
+        let recipient = entry.header.recipient.clone();
+        let parked = self.gatherer.is_in_slots(&recipient);
+        let ids = self.spool.store(vec![NewEntry { parked, ..entry }])?;
+        ids.iter().filter(|_| parked).for_each(|id| self.gatherer.stored_alone(&recipient, id));
+        Ok(ids)
+    }
+
+    /// Whether the digest `mail` would be a message of at most `limit` octets for `recipient`.
+    pub fn fits(&self, recipient: &str, mail: &Mail, contains: &Ranges, limit: usize) -> bool {
+        let sealing = self.sealing();
+        sealing.sealer.set_size_ceiling((self.size_limit)());
+        sealing.nth(recipient).is_some_and(|nth| sealing.sealer.fits(mail, nth, contains, limit))
+    }
+
+    /// Seals `mail`, of the relay's own, for `recipient` and stores it parked, so that what it takes the place of can go
+    /// before it comes; its id and the octets of its message.
+    ///
+    /// # Errors
+    /// It cannot be sealed, or the disk does not take it.
+    pub fn park_own(
+        &self,
+        recipient: &str,
+        mail: &Mail,
+        contains: Option<Ranges>,
+    ) -> Result<(QueueId, u64), AcceptError> {
+        let sealing = self.sealing();
+        let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
+        let told = Told { contains, ..Told::default() };
+        let (sealed, number) = self.seal_one(&sealing, mail, nth, Vec::new(), told).map_err(|why| {
+            maillog::unsealable(recipient, &why.to_string());
+            AcceptError::Unsealable
+        })?;
+        let (size, message_id) = (sealed.message.len() as u64, sealed.message_id.clone());
+        let entry = sealing.entry(&self.spool, mail.arrival, recipient.to_owned(), sealed, Some(number));
+        let id = self.spool.store(vec![NewEntry { parked: true, ..entry }])?.remove(0);
+        maillog::accepted(&id, &mail.client, &sealing.reverse_path, recipient, size, &message_id);
+        Ok((id, size))
+    }
+
+    /// The spool.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Which relay this is: its host's name.
@@ -227,10 +294,14 @@ impl Pipeline {
         let untold = self.notices.untold(&recipient);
         let mut notes = [&mail.notes, extra].concat();
         notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-        match self.seal_one(sealing, mail, nth, notes, told) {
+        let gist = told.gist.clone();
+        match self.seal_one(sealing, mail, nth, notes.clone(), told) {
             Ok((sealed, number)) => {
+                let fate = self.gatherer.decide(&recipient, gist.as_ref(), &notes, mail.octets.len());
+                let parked = Parked::of(mail, number.value(), notes, gist, fate);
                 let entry = sealing.entry(&self.spool, mail.arrival, recipient.clone(), sealed, Some(number));
-                batch.entries.push(entry);
+                batch.entries.push(NewEntry { parked: fate.waits(), ..entry });
+                batch.fates.push(Some((fate, parked)));
                 batch.told.push((recipient, untold));
             }
             Err(why) => {
@@ -239,7 +310,9 @@ impl Pipeline {
                 batch.unsealable.push(nth);
                 if self.notices.not_sealed(&recipient, SystemTime::now()) {
                     let notice = sealing.sealer.notice(nth, mail.arrival);
-                    batch.notices.push(sealing.entry(&self.spool, mail.arrival, recipient, notice, None));
+                    let parked = self.gatherer.is_in_slots(&recipient);
+                    let entry = sealing.entry(&self.spool, mail.arrival, recipient, notice, None);
+                    batch.notices.push(NewEntry { parked, ..entry });
                 }
             }
         }
@@ -257,26 +330,36 @@ impl Pipeline {
         sealing.sealer.can_seal_to(nth)?;
         sealing.sealer.set_size_ceiling((self.size_limit)());
         let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
-        let Told { heartbeat, blocks } = told;
+        let Told { heartbeat, blocks, contains, gist: _ } = told;
         let epoch = self.spool.numbers().epoch();
-        let numbered = Numbered { epoch, sequence: number.value(), heartbeat, blocks };
+        let numbered = Numbered { epoch, sequence: number.value(), heartbeat, blocks, contains };
         let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
 
     fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
+        let mut fates = batch.fates;
+        fates.extend(batch.notices.iter().map(|_| None));
         let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let lines: Vec<_> = entries
             .iter()
             .map(|entry| (entry.header.recipient.clone(), entry.header.size, entry.header.message_id.clone()))
             .collect();
+        let parked: Vec<bool> = entries.iter().map(|entry| entry.parked).collect();
         if entries.is_empty() {
             return Err(AcceptError::Unsealable);
         }
         let ids = self.spool.store(entries)?;
         for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
             maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
+        }
+        for (((id, (recipient, ..)), fate), parked) in ids.iter().zip(&lines).zip(fates).zip(parked) {
+            match fate {
+                Some((fate, entry)) => self.gatherer.stored(recipient, id, fate, entry),
+                None if parked => self.gatherer.stored_alone(recipient, id),
+                None => {}
+            }
         }
         if sealed == 0 {
             return Err(AcceptError::Unsealable);
@@ -319,6 +402,6 @@ impl Sealing {
             arrival,
             size: sealed.message.len() as u64,
         };
-        NewEntry { header, message: sealed.message, number }
+        NewEntry { header, message: sealed.message, number, parked: false }
     }
 }

@@ -48,6 +48,7 @@ fn not_running(config: &Config, error: &std::io::Error) -> Status {
         since: 0,
         listening: Vec::new(),
         counts: Counts::default(),
+        gathering: Vec::new(),
         spool: totals,
         relays: Vec::new(),
         log_lines_dropped: 0,
@@ -82,6 +83,10 @@ fn show(status: &Status) {
         "  spool      {} waiting{oldest}, {} held, {} failed, {} damaged",
         totals.queued, totals.held, totals.failed, totals.damaged
     ));
+    for own in &status.gathering {
+        let next = own.next_slot.map_or_else(String::new, |at| format!(", next slot {}", time(at)));
+        say(format!("  gathering  {}: {} waiting{next}", own.recipient, own.parked));
+    }
     for relay in &status.relays {
         let last = relay.last_success.map_or_else(|| "never".to_owned(), time);
         let next = relay.next_attempt.map_or_else(String::new, |at| format!(", next attempt {}", time(at)));

@@ -8,6 +8,7 @@ mod accept;
 mod doors;
 mod fingerprint;
 mod fixed;
+mod gathering;
 mod load;
 mod portion;
 mod raw;
@@ -26,6 +27,7 @@ pub use accept::Accept;
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use fixed::{Fixed, FixedText};
+pub use gathering::{Flood, Release, Slots};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use portion::Portion;
 pub use relay::{Given, Grant, Login, Mechanism, OAuth, Proof, Proxy, Relay, TlsMode, Trust};
@@ -123,6 +125,10 @@ pub struct Recipient {
     pub split: bool,
     /// The fixed text that it gets in place of its alerts.
     pub fixed: Option<Fixed>,
+    /// How a flood of alerts is gathered; `None` for not at all.
+    pub flood: Option<Flood>,
+    /// When its messages go.
+    pub release: Release,
     /// What its messages look like.
     pub format: Format,
     /// What happens when a certificate has expired.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `incoming/ID` | being written | [`Spool::store`] | a fragment: removed at start, it was never acknowledged |
 //! | `queue/ID` | ours | deliver | itself; picked up at start |
+//! | `queue/ID`, parked | ours; it waits for its digest or slot, in memory only (`parking`) | `gather` | itself; offered like any at start |
 //! | `queue/ID.state` | attempts, next attempt, last reply; a hint, not synced | deliver | maybe an old one: an attempt too early |
 //! | `held/ID` (+ `.state`) | held by the operator | operator | itself |
 //! | `failed/ID` (+ `.state`) | refused for good or expired | operator | itself |
@@ -14,8 +15,9 @@
 //! any time, because every move is one rename.
 //!
 //! Guarantees: when [`Spool::store`] returns, every entry it was given is durable, and before that none is offered to
-//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::fail`], damage, or an
-//! operator (`operator`); all but the first and an operator's removal keep the file. Nothing is deleted by a timer. One
+//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::replace`] (a durable
+//! entry contains it), [`Spool::fail`], damage, or an operator (`operator`); the last three keep the file, but for an
+//! operator's removal. Nothing is deleted by a timer. One
 //! process holds the spool (`lock`).
 //!
 //! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported. An
@@ -28,6 +30,7 @@ mod index;
 mod listing;
 mod numbers;
 mod operator;
+mod parking;
 mod room;
 mod shelf;
 mod slots;
@@ -119,6 +122,8 @@ pub struct NewEntry<'a> {
     pub message: Vec<u8>,
     /// The number it carries, if it carries one.
     pub number: Option<Number<'a>>,
+    /// Whether it is not offered to deliver before it is released: it waits for its digest or slot.
+    pub parked: bool,
 }
 
 /// The spool of this process.
@@ -220,6 +225,10 @@ impl Spool {
         let mut index = self.index();
         for (id, entry) in named {
             index.add(id.clone(), &entry.header, Attempts::default());
+            // Under the same lock, so that no delivery takes it before.
+            if entry.parked {
+                index.park(&id);
+            }
             entry.number.into_iter().for_each(Number::stored);
             ids.push(id);
         }

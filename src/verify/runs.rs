@@ -54,6 +54,9 @@ pub struct Run {
     pub seen: Ranges,
     /// Numbers that will not come, by why, as heartbeats said.
     pub never: BTreeMap<String, Ranges>,
+    /// Numbers whose place verified digests take.
+    #[serde(default)]
+    contained: Ranges,
     /// Missing ones that a person has looked into.
     acknowledged: Ranges,
     contents: BTreeMap<u64, Digests>,
@@ -161,6 +164,20 @@ impl Run {
         });
     }
 
+    /// Message `sequence` takes the place of `numbers`. Only smaller ones can be in it.
+    pub fn contain(&mut self, sequence: u64, numbers: &Ranges) {
+        self.contained.add_all(&numbers.clone().within(&Ranges::of(1, sequence.saturating_sub(1))));
+    }
+
+    /// Numbers that will not come, by why, as heartbeats and digests said.
+    pub fn all_never(&self) -> BTreeMap<String, Ranges> {
+        let mut never = self.never.clone();
+        if !self.contained.is_empty() {
+            never.entry("contained".to_owned()).or_default().add_all(&self.contained);
+        }
+        never
+    }
+
     /// What is known of the contents, by number.
     pub fn contents(&self) -> impl Iterator<Item = (u64, &Digests)> {
         self.contents.iter().map(|(number, digests)| (*number, digests))
@@ -171,7 +188,7 @@ impl Run {
         let highest = self.last.as_ref().map_or(0, |last| last.highest);
         let top = self.seen.last().unwrap_or(0).max(highest);
         let explained = self.never.values();
-        let absent = explained.fold(Ranges::of(1, top), |rest, numbers| rest.without(numbers));
+        let absent = explained.fold(Ranges::of(1, top), |rest, numbers| rest.without(numbers)).without(&self.contained);
         let absent = absent.without(&self.seen).without(&self.acknowledged);
         let Some(last) = &self.last else {
             // Nobody will ever tell what became of them.

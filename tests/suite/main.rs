@@ -13,6 +13,7 @@ mod end_of_data;
 mod examples;
 mod expiry;
 mod fault_walk;
+mod floods;
 mod heartbeat;
 mod intake;
 mod invariants;

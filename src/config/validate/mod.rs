@@ -2,6 +2,7 @@
 
 mod accept;
 mod fixed;
+mod gathering;
 mod heartbeat;
 mod login;
 mod recipient;
