@@ -24,16 +24,16 @@ pub struct Flood {
     /// Until when repeats are counted.
     known: HashMap<Key, Instant>,
     kept: Kept,
-    /// Whether text waits for the end of the window.
-    waits_for_window: bool,
+    /// The end of the window in which the first text came that waits: a later window must not put it off.
+    text_due: Option<Instant>,
     /// When a count must be told.
     count_due: Option<Instant>,
 }
 
 impl Flood {
     pub fn new(settings: config::Flood) -> Self {
-        let (window, known) = (None, HashMap::new());
-        Self { settings, window, known, kept: Kept::default(), waits_for_window: false, count_due: None }
+        let (window, known, kept) = (None, HashMap::new(), Kept::default());
+        Self { settings, window, known, kept, text_due: None, count_due: None }
     }
 
     pub fn settings(&self) -> &config::Flood {
@@ -69,7 +69,8 @@ impl Flood {
             (Fate::Send | Fate::Park, None) => {}
         }
         if fate.waits() {
-            self.waits_for_window |= fate == Fate::Park;
+            let end = self.window.filter(|_| fate == Fate::Park).map(|(end, _)| end);
+            self.text_due = self.text_due.or(end);
             self.kept.push(id, parked);
         }
     }
@@ -88,15 +89,14 @@ impl Flood {
 
     /// When a digest is due.
     pub fn due(&self) -> Option<Instant> {
-        let window = self.window.filter(|_| self.waits_for_window).map(|(end, _)| end);
-        window.into_iter().chain(self.count_due).min()
+        self.text_due.into_iter().chain(self.count_due).min()
     }
 
     /// Takes all that waits.
     pub fn take(&mut self, now: Instant) -> Vec<Entry> {
         self.window = self.window.filter(|(end, _)| now < *end);
         self.known.retain(|_, until| now < *until);
-        (self.waits_for_window, self.count_due) = (false, None);
+        (self.text_due, self.count_due) = (None, None);
         self.kept.take()
     }
 
@@ -143,8 +143,9 @@ mod tests {
         assert_eq!(come(&mut flood, &gist(9, 12, None), now), Fate::Send);
         let end = now + Duration::from_secs(60);
         assert_eq!(flood.due(), Some(end));
-        assert_eq!((flood.take(end).len(), flood.due()), (2, None));
         assert_eq!(come(&mut flood, &gist(6, 5, None), end), Fate::Send, "a new window");
+        assert_eq!(flood.due(), Some(end), "which puts nothing off");
+        assert_eq!((flood.take(end).len(), flood.due()), (2, None));
     }
 
     #[test]

@@ -128,7 +128,7 @@ enum Work {
     /// Digests are to be made, and sent.
     Digests(Batch),
     /// A slot is there.
-    Slot { recipient: String, size: usize, turn: Turn },
+    Slot { recipient: String, size: usize, turn: Turn, leaves: SystemTime },
 }
 
 impl Gatherer {
@@ -259,8 +259,9 @@ impl Gatherer {
                 is_due.then(|| Work::Digests(self.batch(recipient, flood.take(now))))
             }
             Own::Slots(slots) => {
+                let leaves = slots.leaves();
                 let turn = slots.turn(clock, |last| self.spool.waiting(last))?;
-                Some(Work::Slot { recipient: recipient.clone(), size: slots.settings().size, turn })
+                Some(Work::Slot { recipient: recipient.clone(), size: slots.settings().size, turn, leaves })
             }
         };
         self.all().iter_mut().filter_map(work).collect()

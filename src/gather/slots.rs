@@ -11,6 +11,9 @@ use super::{Entry, Fate, Kept, Parked};
 use crate::config;
 use crate::envelope::QueueId;
 
+/// A message leaves this long after its slot began: what took long to seal and what was sealed before leave alike.
+pub const LEAD: Duration = Duration::from_millis(500);
+
 /// What waits.
 pub struct Slots {
     settings: config::Slots,
@@ -46,6 +49,11 @@ impl Slots {
 
     pub fn next(&self) -> SystemTime {
         self.next
+    }
+
+    /// When the message of the next slot is offered.
+    pub fn leaves(&self) -> SystemTime {
+        self.next + LEAD.min(self.settings.every / 2)
     }
 
     pub fn decide(&self, gist: Option<&Gist>) -> Fate {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
 
 use super::batch::{Batch, Entry};
-use super::slots::Turn;
+use super::slots::{LEAD, Turn};
 use super::{Work, digest};
 use crate::envelope::{Envelope, QueueId};
 use crate::mail::{Greeting, Mail};
@@ -66,7 +66,7 @@ pub fn farewell(pipeline: &Pipeline) {
 fn perform(pipeline: &Pipeline, work: Work) {
     match work {
         Work::Digests(batch) => digests(pipeline, batch),
-        Work::Slot { recipient, size, turn } => slot(pipeline, &recipient, size, turn),
+        Work::Slot { recipient, size, turn, leaves } => slot(pipeline, &recipient, size, turn, leaves),
     }
 }
 
@@ -113,8 +113,7 @@ fn digest_of(pipeline: &Pipeline, batch: &mut Batch, count: usize) -> Option<(Qu
         Ok(()) => drop(batch.settle(count)),
         Err(error) => {
             maillog::hindered("what a digest holds cannot be removed and comes once more", &error.to_string());
-            pipeline.spool().release_parked(batch.ids(count));
-            drop(batch.settle(count));
+            give_back(pipeline, &batch.recipient.clone(), batch.settle(count));
         }
     }
     maillog::gathered(&made.0, &batch.recipient, count, &numbers.to_string());
@@ -123,8 +122,14 @@ fn digest_of(pipeline: &Pipeline, batch: &mut Batch, count: usize) -> Option<(Qu
     Some(made)
 }
 
+/// Entries that are to go singly: at once, or in slots.
+fn give_back(pipeline: &Pipeline, recipient: &str, entries: Vec<Entry>) {
+    entries.iter().for_each(|(id, _)| pipeline.gatherer().stored_alone(recipient, id));
+    pipeline.spool().wake();
+}
+
 /// Offers one message for a slot.
-fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn) {
+fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn, leaves: SystemTime) {
     let id = match turn {
         Turn::Sealed(id) => Some(id),
         Turn::News(news) => of_news(pipeline, recipient, size, news),
@@ -135,6 +140,8 @@ fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn) {
         pipeline.counters().larger_than_slot.up();
         maillog::larger_than_slot(&id, recipient, octets);
     }
+    let lead = leaves.duration_since(SystemTime::now()).unwrap_or_default();
+    std::thread::sleep(lead.min(LEAD));
     pipeline.gatherer().offered(recipient, id.clone());
     pipeline.spool().release_parked([&id]);
 }

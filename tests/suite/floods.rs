@@ -15,14 +15,14 @@ use crate::support::relay_host::{RelayHost, Script, Taken};
 use crate::support::{eventually, have};
 use crate::verify::Desk;
 
-const OPS: &str = "ops@example.org";
+pub const OPS: &str = "ops@example.org";
 /// Clients at the same time.
 const CLIENTS: usize = 4;
 /// A window that outlasts whatever a test does in it: a flush ends it.
 const LONG: &str = "burst = 5\nwindow = \"1h\"\nurgent_level = 12";
 
 /// An alert of `level` of a rule at a location, `name` in its log text.
-fn alert(level: u32, rule: u32, host: usize, name: &str) -> String {
+pub fn alert(level: u32, rule: u32, host: usize, name: &str) -> String {
     format!(
         "From: Wazuh <ossec@ossec.server>\r\nTo: <ops@localhost>\r\nDate: Fri, 20 Nov 2026 19:26:58 +0000\r\n\
          Subject: Wazuh notification - h{host} - Alert level {level}\r\n\r\n\r\nWazuh Notification.\r\n\
@@ -39,7 +39,7 @@ fn gathering(relay_host: &RelayHost, ca_pem: &str, flood: &str) -> Setup {
 }
 
 /// Sends `count` alerts made by `make`, by several clients at once.
-fn send_all(address: &str, count: usize, make: impl Fn(usize) -> String + Sync) {
+pub fn send_all(address: &str, count: usize, make: impl Fn(usize) -> String + Sync) {
     std::thread::scope(|scope| {
         for first in 0..CLIENTS {
             let make = &make;
@@ -53,13 +53,13 @@ fn send_all(address: &str, count: usize, make: impl Fn(usize) -> String + Sync) 
     });
 }
 
-fn opened(setup: &Setup, taken: &[Taken]) -> Vec<Opened> {
+pub fn opened(setup: &Setup, taken: &[Taken]) -> Vec<Opened> {
     let (_, certificate) = setup.recipients.iter().find(|(to, _)| to == OPS).expect("ops");
     let own = taken.iter().filter(|taken| taken.rcpt.contains(OPS));
     own.map(|taken| open(&taken.message, certificate, &setup.path("state/signer.asc"))).collect()
 }
 
-fn texts(opened: &[Opened]) -> String {
+pub fn texts(opened: &[Opened]) -> String {
     opened.iter().map(|opened| String::from_utf8_lossy(opened.alert()).into_owned()).collect()
 }
 
@@ -71,7 +71,7 @@ fn ranges(list: &Value) -> BTreeSet<u64> {
 
 /// Asserts that each number came by itself or in a digest, and not both; how many messages came.
 #[track_caller]
-fn assert_numbers_are_accounted_for(setup: &Setup, opened: &[Opened]) {
+pub fn assert_numbers_are_accounted_for(setup: &Setup, opened: &[Opened]) {
     let arrived: BTreeSet<u64> = opened.iter().filter_map(|one| one.manifest["sequence"].as_u64()).collect();
     let contained: BTreeSet<u64> = opened.iter().flat_map(|one| ranges(&one.manifest["contains"])).collect();
     assert_eq!(arrived.len(), opened.len(), "a number came twice");

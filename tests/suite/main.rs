@@ -41,6 +41,7 @@ mod sealing;
 mod sendmail;
 mod signer;
 mod sizes;
+mod slots;
 mod sockets;
 mod spool;
 mod starttls_attacks;
