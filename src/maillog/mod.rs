@@ -117,7 +117,7 @@ pub fn sent(id: &QueueId, to: &str, relay: &str, delay: f64, reply: &str) {
 
 /// A digest took the place of so many messages.
 pub fn gathered(id: &QueueId, recipient: &str, count: usize, numbers: &str) {
-    info!(queue_id = %id, recipient, "{id}: to=<{recipient}>, takes the place of {count} message(s), numbers {numbers}");
+    info!(queue_id = %id, recipient, "{id}: to=<{recipient}>, takes the place of {count} message(s), numbers {}", cut(numbers));
 }
 
 /// A message is larger than the size of its slot.

@@ -1,13 +1,15 @@
 //! A flood comes as some messages and a digest: nothing is missing, urgent alerts do not wait, every number is accounted for
 //! and `verify` is content; kill -9 in the middle loses nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
 use crate::crashes::{record, unaccounted};
+use crate::numbers::{attached, may_trace};
 use crate::support::client::send;
 use crate::support::daemon::{MARKER, Setup};
 use crate::support::reader::{Opened, open};
@@ -163,15 +165,23 @@ fn two_hundred_alerts_in_a_row_come_in_few_messages_and_verify_is_content() {
     if !have("gpg") {
         return;
     }
-    let count = std::env::var("FLOOD").map_or(200, |count| count.parse().expect("a number"));
+    // `FLOOD=1000` is the trial: so many in a minute, and the window that is the default.
+    let trial = std::env::var("FLOOD").ok().map(|count| count.parse().expect("a number"));
+    let (count, window) = (trial.unwrap_or(200), if trial.is_some() { "1m" } else { "10s" });
+    let pace = trial.map_or(Duration::ZERO, |count| Duration::from_secs(60) / count as u32);
     let (relay_host, authority, _) = RelayHost::honest();
-    let flood = "burst = 20\nwindow = \"10s\"\nurgent_level = 12\nrealert = \"1h\"";
-    let setup = gathering(&relay_host, &authority.pem, flood).heartbeat("24h");
+    let flood = format!("burst = 20\nwindow = \"{window}\"\nurgent_level = 12\nrealert = \"1h\"");
+    let setup = gathering(&relay_host, &authority.pem, &flood).heartbeat("24h");
     let daemon = setup.start();
     let began = Instant::now();
     // Rules and locations by turns, so that some are repeats and some are not; one in fifty is urgent.
     let level = |nth: usize| if nth % 50 == 49 { 13 } else { 5 };
-    send_all(&daemon.address, count, |nth| alert(level(nth), 5710, nth % 97, &format!("flood-{nth}")));
+    let sent: Mutex<BTreeMap<usize, SystemTime>> = Mutex::default();
+    send_all(&daemon.address, count, |nth| {
+        std::thread::sleep((pace * nth as u32).saturating_sub(began.elapsed()));
+        sent.lock().expect("times").insert(nth, SystemTime::now());
+        alert(level(nth), 5710, nth % 97, &format!("flood-{nth}"))
+    });
     let taken_in = began.elapsed();
     everything_sent(&setup);
     let all_sent = began.elapsed();
@@ -184,6 +194,15 @@ fn two_hundred_alerts_in_a_row_come_in_few_messages_and_verify_is_content() {
     let held = texts(&all);
     let whole = (0..count).filter(|nth| held.contains(&format!(" flood-{nth}."))).count();
     let told: usize = all.iter().map(|one| repeats_in(&String::from_utf8_lossy(one.alert()))).sum();
+    let own: Vec<&Taken> = taken.iter().filter(|taken| taken.rcpt.contains(OPS)).collect();
+    let sent = sent.into_inner().expect("times");
+    let latencies = sent.iter().flat_map(|(nth, at)| {
+        let mark = format!(" flood-{nth}.");
+        let holders = all.iter().zip(&own).filter(move |(one, _)| String::from_utf8_lossy(one.alert()).contains(&mark));
+        holders.map(|(_, taken)| taken.at.duration_since(*at).unwrap_or_default())
+    });
+    let latencies: BTreeSet<Duration> = latencies.collect();
+    eprintln!("latency of whole alerts: {:.2?} to {:.2?}", latencies.first(), latencies.last());
     eprintln!(
         "{count} alerts taken in {taken_in:.1?}, {} messages, all sent after {all_sent:.1?}; {whole} whole, {told} counted",
         all.len()
@@ -199,7 +218,7 @@ fn two_hundred_alerts_in_a_row_come_in_few_messages_and_verify_is_content() {
     assert_numbers_are_accounted_for(&setup, &all);
     // The last heartbeat knows what became of each number; without it the digests tell by themselves.
     let (_, certificate) = setup.recipients.iter().find(|(to, _)| to == OPS).expect("ops");
-    let own: Vec<&[u8]> = taken.iter().filter(|one| one.rcpt.contains(OPS)).map(|one| one.message.as_slice()).collect();
+    let own: Vec<&[u8]> = own.iter().map(|one| one.message.as_slice()).collect();
     let signer = setup.path("state/signer.asc");
     for messages in [own.as_slice(), &own[..own.len() - 1]] {
         let desk = Desk::new(certificate);
@@ -235,6 +254,58 @@ fn a_kill_while_alerts_wait_sends_each_of_them_singly() {
     assert!((0..30).all(|nth| held.contains(&format!(" flood-{nth}."))) && all.len() == 30, "{held}");
     assert_eq!(daemon.terminate(), 0);
     assert_numbers_are_accounted_for(&setup, &all);
+}
+
+/// `strace` kills the daemon at the very system call, in the digest's way into the spool and the single ones' way out.
+#[test]
+fn a_kill_at_each_step_of_a_digest_loses_no_alert_and_no_number() {
+    if !may_trace() {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
+    let (mut sent, mut killed, mut twice) = (0, 0, 0);
+    let steps =
+        [("pwrite64", 1), ("rename", 1), ("unlink", 1), ("unlink", 3), ("fsync", 1), ("fsync", 2), ("fdatasync", 1)];
+    for (step, nth) in steps {
+        let mut daemon = setup.start();
+        send_all(&daemon.address, 10, |nth| alert(5, 5710, 1, &format!("flood-{}", sent + nth)));
+        sent += 10;
+        eventually("the rest to wait", || (daemon.status()["gathering"][0]["parked"] == 5).then_some(()));
+        eventually("the others to go", || (setup.spooled("queue").len() == 5).then_some(()));
+        let inject = format!("inject={step}:signal=KILL:when={nth}");
+        let options = ["-e", &format!("trace={step}"), "-e", &inject];
+        let Some(mut strace) = attached(&daemon, &setup.path("trace"), &options) else { return };
+        let _ = setup.run(&["queue", "flush"]);
+        let until = Instant::now() + Duration::from_secs(3);
+        while daemon.is_running() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        killed += usize::from(!daemon.is_running());
+        daemon.kill();
+        let _ = strace.wait();
+    }
+    let daemon = setup.start();
+    everything_sent(&setup);
+    assert!(setup.run(&["heartbeat"]).status.success());
+    everything_sent(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    let all = opened(&setup, &relay_host.heard().taken.clone());
+    let held = texts(&all);
+    let missing: Vec<usize> = (0..sent).filter(|nth| !held.contains(&format!(" flood-{nth}."))).collect();
+    assert!(missing.is_empty(), "{missing:?} are lost");
+    let arrived: BTreeSet<u64> = all.iter().filter_map(|one| one.manifest["sequence"].as_u64()).collect();
+    let told = &all.iter().rev().find(|one| one.subject.starts_with("Heartbeat")).expect("it").manifest["heartbeat"];
+    let never: BTreeSet<u64> =
+        told["never"].as_object().into_iter().flat_map(|o| o.values()).flat_map(ranges).collect();
+    let contained: BTreeSet<u64> = all.iter().flat_map(|one| ranges(&one.manifest["contains"])).collect();
+    twice += arrived.intersection(&contained).count();
+    let highest = told["highest"].as_u64().expect("a number");
+    let lost: Vec<u64> = (1..=highest).filter(|n| !arrived.contains(n) && !never.contains(n)).collect();
+    assert!(lost.is_empty() && arrived.is_disjoint(&never), "nobody accounts for {lost:?}: {told}");
+    eprintln!("{killed} kills in {} steps, {twice} alerts came singly and in a digest", steps.len());
+    assert!(killed >= 4, "only {killed} kills: nothing was tried");
+    assert_eq!(unaccounted(&record(&setup), OPS, &arrived), None);
 }
 
 #[test]
