@@ -232,6 +232,17 @@ mod tests {
         run
     }
 
+    #[test]
+    fn what_a_digest_contains_is_no_gap_and_a_digest_cannot_speak_for_later_numbers() {
+        let mut run = run([1, 5, 7]);
+        run.contain(5, &Ranges::of(2, 6));
+        assert_eq!(run.all_never()["contained"], Ranges::of(2, 4));
+        assert_eq!(run.judge(0, true).missing, Ranges::of(6, 6));
+        // A heartbeat that was made before the digest does not make it forgotten.
+        run.heartbeat(8, &facts(0, 7, Ranges::default(), &[("contained", Ranges::of(2, 2))]));
+        assert_eq!(run.all_never()["contained"], Ranges::of(2, 4));
+    }
+
     fn digests(number: u64, other: &str) -> Digests {
         Digests { content: format!("{number}{other}"), sealed: number.to_string() }
     }
