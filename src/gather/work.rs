@@ -33,8 +33,11 @@ pub async fn run(pipeline: Arc<Pipeline>, mut shutdown: Shutdown) {
             () = pipeline.gatherer().changed.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        let own = Arc::clone(&pipeline);
-        let _ = spawn_blocking(move || own.gatherer().due().into_iter().for_each(|work| perform(&own, work))).await;
+        // Each by itself: a fault in one must not take the others with it.
+        for work in pipeline.gatherer().due() {
+            let own = Arc::clone(&pipeline);
+            let _ = spawn_blocking(move || perform(&own, work)).await;
+        }
     }
 }
 
