@@ -5,6 +5,7 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,7 @@ use crate::ranges::Ranges;
 use crate::route::{self, Share};
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
-use crate::spool::{Header, NewEntry, Number, Spool};
+use crate::spool::{Header, NewEntry, Number, Spool, Staged};
 use crate::status::{CertificateStatus, Counters};
 use crate::turns::{Turn, Turns};
 
@@ -70,14 +71,14 @@ pub enum AcceptError {
 /// Sealed messages of one mail, on their way into the spool.
 #[derive(Default)]
 struct Batch<'a> {
-    entries: Vec<NewEntry<'a>>,
+    entries: Vec<Staged<'a>>,
     /// What is to be remembered of each of them once it is stored.
     fates: Vec<Option<(Fate, Parked)>>,
     /// Who was told of how many alerts that were not sealed.
     told: Vec<(String, u64)>,
     /// Who could not be sealed to.
     unsealable: Vec<usize>,
-    notices: Vec<NewEntry<'a>>,
+    notices: Vec<Staged<'a>>,
     /// The fixed texts among them.
     turns: Vec<Turn<'a>>,
 }
@@ -134,14 +135,14 @@ impl Pipeline {
             }
             let part = shares.part(chosen);
             let told = Told { blocks: shares.blocks(chosen), gist: shares.gist(chosen), ..Told::default() };
-            self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch);
+            self.seal(&sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, &mut batch)?;
         }
         if batch.entries.is_empty() {
             let cannot = |&nth: &usize| Note::CannotSealTo(sealing.recipients[nth].address.to_string());
             let notes: Vec<Note> = batch.unsealable.iter().map(cannot).collect();
             for nth in route::defaults(&sealing.recipients).into_iter().filter(|nth| !shares.are_for(*nth)) {
                 let told = Told { blocks: shares.all_blocks(), gist: Some(shares.whole_gist()), ..Told::default() };
-                self.seal(&sealing, mail, nth, &notes, told, &mut batch);
+                self.seal(&sealing, mail, nth, &notes, told, &mut batch)?;
             }
         }
         self.store(&sealing, mail, batch)
@@ -289,7 +290,7 @@ impl Pipeline {
         extra: &[Note],
         told: Told,
         batch: &mut Batch<'a>,
-    ) {
+    ) -> io::Result<()> {
         let recipient = sealing.recipients[nth].address.to_string();
         let untold = self.notices.untold(&recipient);
         let mut notes = [&mail.notes, extra].concat();
@@ -300,7 +301,8 @@ impl Pipeline {
                 let fate = self.gatherer.decide(&recipient, gist.as_ref(), &notes, mail.octets.len());
                 let parked = Parked::of(mail, number.value(), notes, gist, fate);
                 let entry = sealing.entry(&self.spool, mail.arrival, recipient.clone(), sealed, Some(number));
-                batch.entries.push(NewEntry { parked: fate.waits(), ..entry });
+                // On the disk, though not ours yet: the next recipient's message needs the memory.
+                batch.entries.push(self.spool.stage(NewEntry { parked: fate.waits(), ..entry })?);
                 batch.fates.push(Some((fate, parked)));
                 batch.told.push((recipient, untold));
             }
@@ -312,10 +314,11 @@ impl Pipeline {
                     let notice = sealing.sealer.notice(nth, mail.arrival);
                     let parked = self.gatherer.is_in_slots(&recipient);
                     let entry = sealing.entry(&self.spool, mail.arrival, recipient, notice, None);
-                    batch.notices.push(NewEntry { parked, ..entry });
+                    batch.notices.push(self.spool.stage(NewEntry { parked, ..entry })?);
                 }
             }
         }
+        Ok(())
     }
 
     /// A number is only taken when nothing but a fault of ours can keep it from being used.
@@ -341,7 +344,7 @@ impl Pipeline {
         let sealed = batch.entries.len();
         let mut fates = batch.fates;
         fates.extend(batch.notices.iter().map(|_| None));
-        let entries: Vec<NewEntry<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
+        let entries: Vec<Staged<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let lines: Vec<_> = entries
             .iter()
             .map(|entry| (entry.header.recipient.clone(), entry.header.size, entry.header.message_id.clone()))
@@ -350,7 +353,7 @@ impl Pipeline {
         if entries.is_empty() {
             return Err(AcceptError::Unsealable);
         }
-        let ids = self.spool.store(entries)?;
+        let ids = self.spool.publish(entries)?;
         for (id, (recipient, size, message_id)) in ids.iter().zip(&lines) {
             maillog::accepted(id, &mail.client, &sealing.reverse_path, recipient, *size, message_id);
         }

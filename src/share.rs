@@ -137,11 +137,17 @@ impl<'m> Shares<'m> {
 fn read(mail: &Mail) -> Reading<'_> {
     let original = Original::read(&mail.octets);
     let subject = original.subject();
-    let small = original.body.len() <= DECODED_LIMIT;
-    let (mut reading, doubt) = match small.then(|| original.decoded_body()).flatten() {
-        None => (alert::read(&subject, original.body), (mail.octets.len() > DIVIDED_LIMIT).then_some(Doubt::Large)),
-        Some(decoded) => (alert::read(&subject, &decoded).into_owned(), Some(Doubt::Encoded)),
+    let is_mime = original.mime_fields().is_some();
+    let decoded = (is_mime && original.body.len() <= DECODED_LIMIT).then(|| original.decoded_body()).flatten();
+    let mut reading = match decoded {
+        None => alert::read(&subject, original.body),
+        Some(decoded) => alert::read(&subject, &decoded).into_owned(),
     };
-    reading.doubt = reading.doubt.or(doubt.filter(|_| !reading.blocks.is_empty()));
+    let doubt = match mail.octets.len() > DIVIDED_LIMIT {
+        _ if reading.blocks.is_empty() => None,
+        true => Some(Doubt::Large),
+        false => is_mime.then_some(Doubt::Encoded),
+    };
+    reading.doubt = reading.doubt.or(doubt);
     reading
 }

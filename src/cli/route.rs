@@ -120,6 +120,7 @@ struct Of {
     /// The numbers of the alerts.
     alerts: Vec<usize>,
     format: Option<&'static str>,
+    /// Octets; missing if it is not filled up.
     size_class: Option<usize>,
     because: Vec<String>,
     /// Conditions that do not hold.
@@ -175,7 +176,8 @@ impl Report {
         }
         for Alert { number, location, rule, level, description, groups, doubt, .. } in &self.alerts {
             let doubt = doubt.as_ref().map_or_else(String::new, |doubt| format!("  ! {doubt}"));
-            say(format!("  {number:2}  level {level}  rule {rule}  {location}  \"{description}\"  {groups}{doubt}"));
+            let line = format!("  {number:2}  level {level}  rule {rule}  {location}  \"{description}\"  {groups}");
+            say(format!("{}{doubt}", line.trim_end()));
         }
         self.recipients.iter().for_each(Of::show);
         self.warnings.iter().for_each(|warning| say(format!("! {warning}")));
@@ -228,7 +230,7 @@ impl Of {
                 Format::PgpMime => "pgp-mime",
                 Format::Inline => "inline",
             }),
-            size_class: Some(size),
+            size_class: size,
             because: chosen.reasons.iter().map(|reason| in_words(reason, recipient)).collect(),
             ..Self::nothing(recipient)
         }
@@ -242,7 +244,10 @@ impl Of {
             _ => "nothing".to_owned(),
         };
         let format = self.format.map_or_else(String::new, |format| format!(", {format}"));
-        let size = self.size_class.map_or_else(String::new, |size| format!(", {} KiB", size / 1024));
+        let size = match self.size_class {
+            Some(size) => format!(", {} KiB", size / 1024),
+            None => self.format.map_or_else(String::new, |_| ", not filled up to a size class".to_owned()),
+        };
         say(format!("{}: {what}{format}{size}", self.recipient));
         self.because.iter().for_each(|why| say(format!("    {why}")));
         self.but.iter().for_each(|why| say(format!("    but {why}")));

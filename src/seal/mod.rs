@@ -278,15 +278,15 @@ impl Sealer {
     }
 }
 
-/// The size of the message that `mail` would become for `recipient`, octets, as far as it can be told without sealing: near
-/// the end of a class it may be the next one.
+/// The size class of the message that `mail` would become for `recipient`, octets, as far as it can be told without
+/// sealing: near the end of a class it may be the next one. `None` if it would not be filled up.
 pub fn size_class(
     sender: &Sender,
     recipient: &Recipient,
     mail: &Mail,
     notes: &[Note],
     blocks: Option<Blocks>,
-) -> usize {
+) -> Option<usize> {
     // As long as the true ones.
     let number = Numbered { epoch: "0123456789abcdef", sequence: 1000, heartbeat: None, blocks, contains: None };
     let sealed_to: Vec<String> = recipient.fingerprints.iter().map(ToString::to_string).collect();

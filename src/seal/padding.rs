@@ -51,9 +51,10 @@ pub fn class_of(size: usize) -> usize {
     CLASSES.into_iter().find(|class| size <= *class).unwrap_or_else(|| size.div_ceil(last) * last)
 }
 
-/// The size a text of `bare` octets will have when it is sealed, as far as it can be told before.
-pub fn expected(bare: usize, room: &RangeInclusive<usize>, ceiling: usize, floor: usize) -> usize {
-    Padding::of(floor).plan(bare, room, ceiling).map_or_else(|| unfilled(bare), |plan| plan.size)
+/// The size a text of `bare` octets will have when it is sealed, as far as it can be told before; `None` if it cannot be
+/// filled up to one.
+pub fn expected(bare: usize, room: &RangeInclusive<usize>, ceiling: usize, floor: usize) -> Option<usize> {
+    Padding::of(floor).plan(bare, room, ceiling).map(|plan| plan.size)
 }
 
 /// The size without filler, about: each further certificate adds some hundred octets.

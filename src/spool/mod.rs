@@ -2,7 +2,7 @@
 //!
 //! | where | means | who moves it on | what a crash leaves |
 //! | --- | --- | --- | --- |
-//! | `incoming/ID` | being written | [`Spool::store`] | a fragment: removed at start, it was never acknowledged |
+//! | `incoming/ID` | being written, or written and not yet ours | [`Spool::publish`] | a fragment: removed at start, it was never acknowledged |
 //! | `queue/ID` | ours | deliver | itself; picked up at start |
 //! | `queue/ID`, parked | ours; it waits for its digest or slot, in memory only (`parking`) | `gather` | itself; offered like any at start |
 //! | `queue/ID.state` | attempts, next attempt, last reply; a hint, not synced | deliver | maybe an old one: an attempt too early |
@@ -14,7 +14,7 @@
 //! A state file without its entry (a crash between two steps of a move) is removed at start. An entry is in one place at
 //! any time, because every move is one rename.
 //!
-//! Guarantees: when [`Spool::store`] returns, every entry it was given is durable, and before that none is offered to
+//! Guarantees: when [`Spool::publish`] returns, every entry it was given is durable, and before that none is offered to
 //! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::replace`] (a durable
 //! entry contains it), [`Spool::fail`], damage, or an operator (`operator`); the last three keep the file, but for an
 //! operator's removal. Nothing is deleted by a timer. One
@@ -34,6 +34,7 @@ mod parking;
 mod room;
 mod shelf;
 mod slots;
+mod staged;
 mod start;
 
 use std::fs::{self, File};
@@ -55,6 +56,7 @@ pub use listing::{Listed, Shown, Totals};
 pub use numbers::{Known, Number, Numbers};
 pub use operator::{Moved, Which};
 pub use room::{Room, Usage};
+pub use staged::Staged;
 
 use crate::config::Config;
 use crate::envelope::QueueId;
@@ -203,33 +205,39 @@ impl Spool {
     /// # Errors
     /// The disk refuses; then nothing is offered to deliver, and the numbers become unused ones.
     pub fn store(&self, entries: Vec<NewEntry<'_>>) -> io::Result<Vec<QueueId>> {
-        let named: Vec<_> = entries.into_iter().map(|entry| (QueueId::new(entry.header.arrival), entry)).collect();
-        let stored = self.write(&named).and_then(|()| {
-            named
-                .iter()
-                .try_for_each(|(id, _)| fs::rename(self.incoming.file(id.as_str()), self.queue.file(id.as_str())))
-        });
+        let staged: io::Result<Vec<_>> = entries.into_iter().map(|entry| self.stage(entry)).collect();
+        self.publish(staged?)
+    }
+
+    /// Writes `entry`, so that its message need not stay in memory. It is not ours before it is published.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn stage<'a>(&self, entry: NewEntry<'a>) -> io::Result<Staged<'a>> {
+        Staged::write(&self.incoming, entry).inspect_err(|_| self.refused())
+    }
+
+    /// Stores all `staged` entries or none. When it returns `Ok` they are ours.
+    ///
+    /// # Errors
+    /// The disk refuses; then nothing is offered to deliver, and the numbers become unused ones.
+    pub fn publish(&self, mut staged: Vec<Staged<'_>>) -> io::Result<Vec<QueueId>> {
+        let renamed = staged.iter_mut().try_for_each(|entry| entry.move_to(&self.queue));
         // The renames live in the directory: without this sync a power cut could undo them after our 250.
-        if let Err(error) = stored.and_then(|()| self.queue.sync()) {
-            for (id, _) in &named {
-                let _ = fs::remove_file(self.incoming.file(id.as_str()));
-                let _ = fs::remove_file(self.queue.file(id.as_str()));
-            }
-            // The disk may have filled up just now: the next client must hear it in the banner.
-            self.gauge.ask_anew();
-            self.measure();
-            return Err(error);
-        }
+        renamed.and_then(|()| self.queue.sync()).inspect_err(|_| {
+            staged.iter_mut().for_each(Staged::remove);
+            self.refused();
+        })?;
         // Responsibility taken: from here on the alert is ours, and 250 may be said.
-        let mut ids = Vec::with_capacity(named.len());
+        let mut ids = Vec::with_capacity(staged.len());
         let mut index = self.index();
-        for (id, entry) in named {
-            index.add(id.clone(), &entry.header, Attempts::default());
+        for (id, header, number, parked) in staged.into_iter().map(Staged::stored) {
+            index.add(id.clone(), &header, Attempts::default());
             // Under the same lock, so that no delivery takes it before.
-            if entry.parked {
+            if parked {
                 index.park(&id);
             }
-            entry.number.into_iter().for_each(Number::stored);
+            number.into_iter().for_each(Number::stored);
             ids.push(id);
         }
         drop(index);
@@ -238,11 +246,10 @@ impl Spool {
         Ok(ids)
     }
 
-    fn write(&self, named: &[(QueueId, NewEntry<'_>)]) -> io::Result<()> {
-        named.iter().try_for_each(|(id, entry)| {
-            let line = entry::encode(&entry.header, &entry.message);
-            durable::write_new(&self.incoming.file(id.as_str()), &[&line, &entry.message])
-        })
+    /// The disk may have filled up just now: the next client must hear it in the banner.
+    fn refused(&self) {
+        self.gauge.ask_anew();
+        self.measure();
     }
 
     /// Takes the entry of these `lanes` that has been due longest; it is not offered again until it is deferred or

@@ -155,7 +155,7 @@ fn rfind(octets: &[u8], word: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const JSON: &str = r#"{"format":1,"instance":"h","epoch":"e","sequence":7,"recipient":"a@b","certificates":["F"],"arrived":"2026-11-20T19:26:58Z","more":"x"}"#;
+    const JSON: &str = r#"{"format":1,"instance":"h","epoch":"e","sequence":7,"recipient":"a@b","certificates":["F"],"arrived":"2026-11-20T19:26:58Z","blocks":{"in":3,"to_me":1},"more":"x"}"#;
 
     fn mime(alert: &str) -> String {
         format!(

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::support::client::{Client, alert, send};
-use crate::support::daemon::Setup;
+use crate::support::daemon::{Daemon, Setup};
 use crate::support::reader::open_inline;
 use crate::support::relay_host::RelayHost;
 
@@ -58,10 +58,7 @@ fn a_large_mail_that_is_no_text_is_sealed_inline_within_the_memory_it_is_granted
     client.begin_data("EHLO x", &["inline@example.org"]);
     client.send(&[b"Subject: large\r\n\r\n", body.as_slice(), b"\r\n.\r\n"].concat());
     assert!(client.reply().starts_with("250"));
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("status");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-    let peak: usize = peak.expect("the peak");
-    println!("peak memory: {peak} kB");
+    let peak = peak_kb(&daemon);
     // Six times the mail (see `listen.memory`), and the program itself.
     assert!(peak < 6 * body.len() / 1000 + 30_000, "{peak} kB");
     let taken = relay_host.taken(1);
@@ -69,4 +66,38 @@ fn a_large_mail_that_is_no_text_is_sealed_inline_within_the_memory_it_is_granted
     let lines = opened.alert.strip_prefix("--- no text, so in base64 ---\n").expect("base64").replace('\n', "");
     let decoded = STANDARD.decode(lines).expect("base64");
     assert!(decoded.starts_with(&body));
+}
+
+/// The most memory the daemon ever had.
+fn peak_kb(daemon: &Daemon<'_>) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let peak = peak.expect("the peak");
+    println!("peak memory: {peak} kB");
+    peak
+}
+
+#[test]
+fn a_mail_for_many_recipients_is_sealed_within_the_memory_that_one_is_granted() {
+    const RECIPIENTS: usize = 8;
+    // Nothing is delivered: that would take memory of its own.
+    let (_, authority, _) = RelayHost::honest();
+    let block = |host: &str, lines: usize| {
+        let log = "a line of the log, as long as it may be\r\n".repeat(lines);
+        format!(
+            "\r\nWazuh Notification.\r\n2026 Nov 20 19:26:45\r\n\r\nReceived From: {host}->/x\r\n\
+             Rule: 1 fired (level 5) -> \"x\"\r\nPortion of the log(s):\r\n\r\n{log}\r\n\r\n --END OF NOTIFICATION\r\n\r\n\r\n"
+        )
+    };
+    let mail = format!("Subject: x\r\n\r\n{}{}", block("a", 36_000), block("b", 1));
+    for split in ["default = true", "accept = [{ location = \"^a\" }]\nsplit = true"] {
+        let setup = Setup::new(1, &authority.pem);
+        let setup = (1..RECIPIENTS).fold(setup, |setup, nth| setup.recipient(&format!("r{nth}@example.org"), split));
+        let daemon = setup.start();
+        let before = peak_kb(&daemon);
+        assert!(send(&daemon.address, &["root@localhost"], &mail).starts_with("250"));
+        assert_eq!(setup.spooled("queue").len(), RECIPIENTS);
+        let grown = peak_kb(&daemon) - before;
+        assert!(grown < 6 * mail.len() / 1000 + 4_000, "{grown} kB, {split}");
+    }
 }
