@@ -61,6 +61,8 @@ pub struct Waiting {
     pub attempts: Attempts,
     due: SystemTime,
     claimed: bool,
+    /// Claimed by the gatherer, not by a delivery.
+    parked: bool,
 }
 
 /// The waiting entries, by name, and by the relay host they are offered to and when they are due.
@@ -84,7 +86,7 @@ impl Index {
         self.remove(&id);
         self.lane(attempts.lane).insert((due, id.clone()));
         self.octets = self.octets.saturating_add(room::of_message(size));
-        self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
+        self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false, parked: false });
     }
 
     fn lane(&mut self, lane: u8) -> &mut BTreeSet<(SystemTime, QueueId)> {
@@ -124,7 +126,7 @@ impl Index {
     /// Offers a claimed entry again, at `due`.
     pub fn release(&mut self, id: &QueueId, due: SystemTime, attempts: Option<Attempts>) {
         if let Some(waiting) = self.waiting.get_mut(id) {
-            waiting.claimed = false;
+            (waiting.claimed, waiting.parked) = (false, false);
             waiting.due = due;
             waiting.attempts = attempts.unwrap_or_else(|| waiting.attempts.clone());
             let lane = waiting.attempts.lane;
@@ -190,6 +192,21 @@ impl Index {
         Some(waiting.clone())
     }
 
+    /// Claims the entry `id` for the gatherer, if nobody has it in hand; whether it did.
+    pub fn park(&mut self, id: &QueueId) -> bool {
+        let is_free = self.claim_one(id).is_some();
+        if let Some(waiting) = self.waiting.get_mut(id).filter(|_| is_free) {
+            waiting.parked = true;
+        }
+        is_free
+    }
+
+    /// All entries for `recipient` that nobody has in hand, oldest first.
+    pub fn free_of(&self, recipient: &str) -> Vec<QueueId> {
+        let free = self.waiting.iter().filter(|(_, waiting)| !waiting.claimed && *waiting.recipient == *recipient);
+        free.map(|(id, _)| id.clone()).collect()
+    }
+
     /// `attempts` on the entry `id`, with what the spool keeps of it.
     pub fn complete(&self, id: &QueueId, attempts: Attempts) -> Attempts {
         let retried_at = self.waiting.get(id).and_then(|waiting| waiting.attempts.retried_at);
@@ -230,7 +247,12 @@ impl Waiting {
 
     /// Whether a delivery has it in hand.
     pub fn is_claimed(&self) -> bool {
-        self.claimed
+        self.claimed && !self.parked
+    }
+
+    /// Whether it waits for its digest or slot.
+    pub fn is_parked(&self) -> bool {
+        self.parked
     }
 }
 
