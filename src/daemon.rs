@@ -520,7 +520,12 @@ impl alarm::Watch for Teller {
     }
 
     fn heartbeat(&self, grace: Duration) -> Option<String> {
-        self.heart.trouble(grace)
+        // In slots it waits for its turn, which is every other one while there is news.
+        let config = self.running.config();
+        let slots = config.recipients.iter().filter_map(|recipient| Some(recipient.release.slots()?.every));
+        let longest = slots.max().unwrap_or_default();
+        drop(config);
+        self.heart.trouble(grace + 2 * longest)
     }
 }
 

@@ -175,8 +175,9 @@ impl Index {
         self.waiting.len()
     }
 
+    /// Arrival of the oldest entry but for those that are parked: these wait as they were told to, and are not late.
     pub fn oldest(&self) -> Option<SystemTime> {
-        self.waiting.first_key_value().map(|(_, waiting)| waiting.arrival)
+        self.waiting.values().find(|waiting| !waiting.parked).map(|waiting| waiting.arrival)
     }
 
     /// What all waiting entries take on the disk, octets.
@@ -283,6 +284,19 @@ mod tests {
         index.release(&id, at(200), None);
         assert!(index.claim(at(150), 0..=0).is_none());
         assert!(index.claim(at(200), 0..=0).is_some());
+    }
+
+    #[test]
+    fn what_is_parked_is_no_delivery_s_and_makes_nothing_late() {
+        let mut index = index_of(&[0, 0]);
+        let [first, second]: [QueueId; 2] = index.free_of("a@b").try_into().expect("two");
+        assert!(index.park(&first) && !index.park(&first));
+        assert!(index.oldest().is_some() && index.park(&second) && index.oldest().is_none());
+        index.release(&second, SystemTime::UNIX_EPOCH, None);
+        assert_eq!(index.claim(at(0), 0..=0).map(|(id, _)| id), Some(second));
+        assert!(index.claim(at(0), 0..=0).is_none() && index.claim_older_than(at(9)).is_empty());
+        index.release(&first, SystemTime::UNIX_EPOCH, None);
+        assert_eq!(index.claim(at(0), 0..=0).map(|(id, _)| id), Some(first));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Listed {
 pub struct Totals {
     /// Waiting to be sent.
     pub queued: usize,
-    /// Arrival of the oldest one waiting, seconds since 1970.
+    /// Arrival of the oldest one waiting, but for those that wait for their digest or slot; seconds since 1970.
     pub oldest: Option<u64>,
     /// In `held/`.
     pub held: usize,
@@ -205,7 +205,7 @@ impl Spool {
         }
     }
 
-    /// How many entries wait, and since when the oldest.
+    /// How many entries wait, and since when the oldest that waits for no digest or slot.
     pub fn waiting(&self) -> (usize, Option<SystemTime>) {
         let index = self.index();
         (index.len(), index.oldest())
