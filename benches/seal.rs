@@ -120,7 +120,8 @@ impl Bench {
     }
 
     fn seal(&self, nth: usize) -> Vec<u8> {
-        let number = Numbered { epoch: "0123456789abcdef", sequence: 4711, heartbeat: None, blocks: None };
+        let number =
+            Numbered { epoch: "0123456789abcdef", sequence: 4711, heartbeat: None, blocks: None, contains: None };
         self.sealer.seal(&self.mail, nth, Vec::new(), &number).expect("sealed").message
     }
 

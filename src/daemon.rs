@@ -20,6 +20,7 @@ use crate::config::{Config, ConfigError, Relay, TlsPin, Trust};
 use crate::control::{self, Reloaded, Request};
 use crate::deliver::Deliver;
 use crate::follow::{Follower, Gauge};
+use crate::gather;
 use crate::heartbeat::{Heart, Last, Settings, Watch};
 use crate::intake::{self, HandedOver, Listener};
 use crate::maillog;
@@ -36,6 +37,9 @@ use crate::tls::{Tls, TrustError, TrustStore};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long digests of what still waits may take then.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// How often the certificates' ends are looked at, and the counters noted.
 const MINUTELY: Duration = Duration::from_secs(60);
@@ -194,6 +198,7 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
     let mut intake = tokio::spawn(listener.run(bound, shutdown.clone()));
     let mut deliver = tokio::spawn(Arc::clone(&running.deliver).run(shutdown.clone()));
     let mut follows = running.follow(config, &shutdown);
+    let mut gathering = tokio::spawn(gather::run(Arc::clone(&running.pipeline), shutdown.clone()));
     let heart = running.heart(config, &listening);
     tokio::spawn(Arc::clone(&heart).run(shutdown.clone()));
     let teller = Teller { running: Arc::clone(&running), heart: Arc::clone(&heart) };
@@ -228,6 +233,7 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
             _ = &mut intake => return Err(StartError::BrokeOff("intake")),
             _ = &mut deliver => return Err(StartError::BrokeOff("delivery")),
             Some(_) = follows.join_next() => return Err(StartError::BrokeOff("following a log")),
+            _ = &mut gathering => return Err(StartError::BrokeOff("gathering")),
             _ = hangup.recv() => {
                 let running = Arc::clone(&running);
                 // Certificates are read and checked: work for a thread of its own. Its outcome stands in the log.
@@ -242,6 +248,10 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
     let _ =
         timeout(DRAIN, async { (intake.await, deliver.await, control.await, metrics.await, follows.join_all().await) })
             .await;
+    // No client and no log is left who could add to it. What is not gathered in time lies in the spool singly.
+    let pipeline = Arc::clone(&running.pipeline);
+    let gathered = tokio::task::spawn_blocking(move || gather::farewell(&pipeline));
+    let _ = timeout(FAREWELL, async { (gathering.await, gathered.await) }).await;
     heart.farewell();
     running.note_activity();
     running.spool.history().flush();
@@ -414,6 +424,9 @@ impl Running {
             Request::Status => Ok(serde_json::to_writer(out, &self.status(listening))?),
             Request::Queue(request) => {
                 if let queue::Request::Flush { id } = &request {
+                    if id.is_none() {
+                        gather::flush(&self.pipeline);
+                    }
                     self.deliver.flush(id.as_ref());
                 }
                 let trouble = self.deliver.status().into_iter().find_map(|relay| relay.trouble).unwrap_or_default();
@@ -464,6 +477,7 @@ impl Running {
             counts: counted.counts,
             last_hour,
             last_day,
+            gathering: self.pipeline.gatherer().status(),
             spool: self.spool.totals(),
             spool_unknown: None,
             relays: self.deliver.status(),
@@ -506,7 +520,12 @@ impl alarm::Watch for Teller {
     }
 
     fn heartbeat(&self, grace: Duration) -> Option<String> {
-        self.heart.trouble(grace)
+        // In slots it waits for its turn, which is every other one while there is news.
+        let config = self.running.config();
+        let slots = config.recipients.iter().filter_map(|recipient| Some(recipient.release.slots()?.every));
+        let longest = slots.max().unwrap_or_default();
+        drop(config);
+        self.heart.trouble(grace + 2 * longest)
     }
 }
 

@@ -41,6 +41,9 @@ pub mod route;
 /// A mail as it is handed to each of its recipients.
 pub mod share;
 
+/// What waits for its digest or slot.
+pub mod gather;
+
 /// Whose turn it is to get a fixed text.
 mod turns;
 /// Alerts that came by a log, known again when they come by mail.

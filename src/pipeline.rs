@@ -1,4 +1,5 @@
-//! The way of a mail from intake to the spool: route, seal, store.
+//! The way of a mail from intake to the spool: route, seal, store. What waits for a digest or a slot is parked there
+//! (`gather`), and comes back here to be sealed as one.
 //!
 //! Guarantees: when [`Pipeline::accept`] returns `Ok`, every sealed message made from the mail is durable and 250 may be
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
@@ -12,9 +13,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::alert::Groups;
 use crate::config::{Config, OpenPgpFingerprint, Recipient};
 use crate::envelope::QueueId;
+use crate::gather::{Fate, Gatherer, Gist, Parked};
 use crate::mail::{Mail, Note};
 use crate::maillog;
 use crate::position::{FileId, Position};
+use crate::ranges::Ranges;
 use crate::route::{self, Chosen};
 use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
 use crate::share::{self, Shares};
@@ -30,6 +33,7 @@ pub struct Pipeline {
     turns: Turns,
     twins: Twins,
     spool: Arc<Spool>,
+    gatherer: Gatherer,
     counters: Arc<Counters>,
     size_limit: SizeLimit,
 }
@@ -54,6 +58,9 @@ struct Sealing {
 struct Told {
     heartbeat: Option<serde_json::Value>,
     blocks: Option<Blocks>,
+    contains: Option<Ranges>,
+    /// What may be counted; `None` for what is no mail of an IDS.
+    gist: Option<Gist>,
 }
 
 /// Why a mail is not ours.
@@ -71,6 +78,8 @@ pub enum AcceptError {
 #[derive(Default)]
 struct Batch<'a> {
     entries: Vec<Staged<'a>>,
+    /// What is to be remembered of each of them once it is stored.
+    fates: Vec<Option<(Fate, Parked)>>,
     /// Who was told of how many alerts that were not sealed.
     told: Vec<(String, u64)>,
     /// Who could not be sealed to.
@@ -96,6 +105,7 @@ impl Pipeline {
             notices: Notices::open(&config.state),
             turns: Turns::open(&config.state),
             twins: Twins::default(),
+            gatherer: Gatherer::open(config, Arc::clone(&spool)),
             spool,
             counters,
             size_limit,
@@ -105,6 +115,12 @@ impl Pipeline {
     /// From now on mails are routed and sealed by `config` and `sealer`.
     pub fn reload(&self, config: &Config, sealer: Sealer) {
         *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Sealing::new(config, sealer));
+        self.gatherer.reload(config);
+    }
+
+    /// What waits for digests and slots.
+    pub fn gatherer(&self) -> &Gatherer {
+        &self.gatherer
     }
 
     fn sealing(&self) -> Arc<Sealing> {
@@ -144,7 +160,7 @@ impl Pipeline {
     ) -> io::Result<()> {
         for chosen in shares.chosen.iter().filter(|chosen| now(chosen)) {
             let part = shares.part(chosen);
-            let told = Told { blocks: shares.blocks(chosen), heartbeat: None };
+            let told = Told { blocks: shares.blocks(chosen), gist: shares.gist(chosen), ..Told::default() };
             self.seal(sealing, part.as_ref().unwrap_or(mail), chosen.nth, &shares.notes(chosen), told, batch)?;
         }
         Ok(())
@@ -165,7 +181,7 @@ impl Pipeline {
                 batch.is_stored = true;
                 continue;
             }
-            let told = Told { blocks: shares.all_blocks(), heartbeat: None };
+            let told = Told { blocks: shares.all_blocks(), gist: Some(shares.whole_gist()), ..Told::default() };
             self.seal(sealing, mail, nth, &notes, told, batch)?;
         }
         Ok(())
@@ -236,7 +252,7 @@ impl Pipeline {
         let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
         let untold = self.notices.untold(recipient);
         let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
-        let told = Told { heartbeat: Some(facts), blocks: None };
+        let told = Told { heartbeat: Some(facts), ..Told::default() };
         let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, told).map_err(|why| {
             maillog::unsealable(recipient, &why.to_string());
             AcceptError::Unsealable
@@ -244,11 +260,63 @@ impl Pipeline {
         let value = number.value();
         let entry = sealing.entry(&self.spool, mail, recipient.to_owned(), sealed, Some(number));
         let header = entry.header.clone();
-        let ids = self.spool.store(vec![entry])?;
+        let ids = self.store_alone(entry)?;
         self.counters.heartbeats.up();
         self.notices.told(recipient, untold);
         ids.iter().for_each(|id| self.say_accepted(id, mail, &header, "heartbeat"));
         Ok((value, ids.into_iter().next()))
+    }
+
+    /// Stores one entry of the relay's own, which takes a slot if its recipient has slots.
+    fn store_alone(&self, entry: NewEntry<'_>) -> std::io::Result<Vec<QueueId>> {
+        let recipient = entry.header.recipient.clone();
+        let parked = self.gatherer.is_in_slots(&recipient);
+        let ids = self.spool.store(vec![NewEntry { parked, ..entry }])?;
+        ids.iter().filter(|_| parked).for_each(|id| self.gatherer.stored_alone(&recipient, id));
+        Ok(ids)
+    }
+
+    /// Whether the digest `mail` would be a message of at most `limit` octets for `recipient`.
+    pub fn fits(&self, recipient: &str, mail: &Mail, contains: &Ranges, limit: usize) -> bool {
+        let sealing = self.sealing();
+        sealing.sealer.set_size_ceiling((self.size_limit)());
+        sealing.nth(recipient).is_some_and(|nth| sealing.sealer.fits(mail, nth, contains, limit))
+    }
+
+    /// Seals `mail`, of the relay's own, for `recipient` and stores it parked, so that what it takes the place of can go
+    /// before it comes; its id and the octets of its message.
+    ///
+    /// # Errors
+    /// It cannot be sealed, or the disk does not take it.
+    pub fn park_own(
+        &self,
+        recipient: &str,
+        mail: &Mail,
+        contains: Option<Ranges>,
+    ) -> Result<(QueueId, u64), AcceptError> {
+        let sealing = self.sealing();
+        let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
+        let kind = if contains.is_some() { "digest" } else { "filler" };
+        let told = Told { contains, ..Told::default() };
+        let (sealed, number) = self.seal_one(&sealing, mail, nth, Vec::new(), told).map_err(|why| {
+            maillog::unsealable(recipient, &why.to_string());
+            AcceptError::Unsealable
+        })?;
+        let entry = sealing.entry(&self.spool, mail, recipient.to_owned(), sealed, Some(number));
+        let header = entry.header.clone();
+        let id = self.spool.store(vec![NewEntry { parked: true, ..entry }])?.remove(0);
+        self.say_accepted(&id, mail, &header, kind);
+        Ok((id, header.size))
+    }
+
+    /// The spool.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Which relay this is: its host's name.
@@ -345,11 +413,15 @@ impl Pipeline {
         let untold = self.notices.untold(&recipient);
         let mut notes = [&mail.notes, extra].concat();
         notes.extend((untold > 0).then_some(Note::NotSealedBefore(untold)));
-        match self.seal_one(sealing, mail, nth, notes, told) {
+        let gist = told.gist.clone();
+        match self.seal_one(sealing, mail, nth, notes.clone(), told) {
             Ok((sealed, number)) => {
+                let fate = self.gatherer.decide(&recipient, gist.as_ref(), &notes, mail.octets.len());
+                let parked = Parked::of(mail, number.value(), notes, gist, fate);
                 let entry = sealing.entry(&self.spool, mail, recipient.clone(), sealed, Some(number));
                 // On the disk, though not ours yet: the next recipient's message needs the memory.
-                batch.entries.push(self.spool.stage(entry)?);
+                batch.entries.push(self.spool.stage(NewEntry { parked: fate.waits(), ..entry })?);
+                batch.fates.push(Some((fate, parked)));
                 batch.told.push((recipient, untold));
             }
             Err(why) => {
@@ -358,8 +430,9 @@ impl Pipeline {
                 batch.unsealable.push(nth);
                 if self.notices.not_sealed(&recipient, SystemTime::now()) {
                     let notice = sealing.sealer.notice(nth, mail.arrival);
+                    let parked = self.gatherer.is_in_slots(&recipient);
                     let entry = sealing.entry(&self.spool, mail, recipient, notice, None);
-                    batch.notices.push(self.spool.stage(entry)?);
+                    batch.notices.push(self.spool.stage(NewEntry { parked, ..entry })?);
                 }
             }
         }
@@ -378,9 +451,9 @@ impl Pipeline {
         sealing.sealer.can_seal_to(nth)?;
         sealing.sealer.set_size_ceiling((self.size_limit)());
         let number = self.spool.numbers().take(sealing.recipients[nth].address.as_str());
-        let Told { heartbeat, blocks } = told;
+        let Told { heartbeat, blocks, contains, gist: _ } = told;
         let epoch = self.spool.numbers().epoch();
-        let numbered = Numbered { epoch, sequence: number.value(), heartbeat, blocks };
+        let numbered = Numbered { epoch, sequence: number.value(), heartbeat, blocks, contains };
         let sealed = sealing.sealer.seal(mail, nth, notes, &numbered)?;
         Ok((sealed, number))
     }
@@ -393,14 +466,24 @@ impl Pipeline {
 
     fn store(&self, sealing: &Sealing, mail: &Mail, batch: Batch<'_>) -> Result<Vec<QueueId>, AcceptError> {
         let sealed = batch.entries.len();
+        let mut fates = batch.fates;
+        fates.extend(batch.notices.iter().map(|_| None));
         let entries: Vec<Staged<'_>> = batch.entries.into_iter().chain(batch.notices).collect();
         let headers: Vec<Header> = entries.iter().map(|entry| entry.header.clone()).collect();
+        let parked: Vec<bool> = entries.iter().map(|entry| entry.parked).collect();
         if entries.is_empty() {
             return if batch.is_stored { Ok(Vec::new()) } else { Err(AcceptError::Unsealable) };
         }
         let ids = self.spool.publish(entries)?;
         for (nth, (id, header)) in ids.iter().zip(&headers).enumerate() {
             self.say_accepted(id, mail, header, if nth < sealed { "alert" } else { "notice" });
+        }
+        for (((id, header), fate), parked) in ids.iter().zip(&headers).zip(fates).zip(parked) {
+            match fate {
+                Some((fate, entry)) => self.gatherer.stored(&header.recipient, id, fate, entry),
+                None if parked => self.gatherer.stored_alone(&header.recipient, id),
+                None => {}
+            }
         }
         if sealed == 0 && !batch.is_stored {
             return Err(AcceptError::Unsealable);
@@ -449,6 +532,6 @@ impl Sealing {
             // A notice is not the alert: whoever got one still misses the line.
             source: number.as_ref().and_then(|_| mail.source.clone()),
         };
-        NewEntry { header, message: sealed.message, number }
+        NewEntry { header, message: sealed.message, number, parked: false }
     }
 }

@@ -169,7 +169,7 @@ pub fn warnings(recipients: &[Recipient], groups: &Groups, has_log: bool) -> Vec
 mod tests {
     use super::*;
     use crate::alert::{self, Kind};
-    use crate::config::{Format, OnExpired};
+    use crate::config::{Format, OnExpired, Release};
 
     fn recipient(address: &str, default: bool, accept: Vec<Accept>) -> Recipient {
         Recipient {
@@ -180,6 +180,8 @@ mod tests {
             accept,
             split: false,
             fixed: None,
+            flood: None,
+            release: Release::Immediate,
             format: Format::PgpMime,
             on_expired: OnExpired::SealAndWarn,
             seipd_v2: false,

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::alert::{self, Block, Doubt, Groups, Kind, Reading};
 use crate::config::{Config, Recipient};
 use crate::envelope::Envelope;
+use crate::gather::Gist;
 use crate::mail::{Greeting, Mail, Note};
 use crate::route::{self, Chosen, Reason, Share};
 use crate::seal::{Blocks, Original};
@@ -149,6 +150,20 @@ impl<'m> Shares<'m> {
             Share::Whole => self.all_blocks(),
             Share::Blocks(own) => self.all_blocks().map(|all| Blocks { to_me: own.len(), ..all }),
         }
+    }
+
+    /// What of somebody's alerts can be counted; of a fixed text nothing.
+    pub fn gist(&self, chosen: &Chosen) -> Option<Gist> {
+        match &chosen.share {
+            Share::Fixed(_) => None,
+            Share::Whole => Some(self.whole_gist()),
+            Share::Blocks(own) => Some(Gist::of(&self.reading, |nth| own.contains(&nth))),
+        }
+    }
+
+    /// What of all alerts can be counted.
+    pub fn whole_gist(&self) -> Gist {
+        Gist::of(&self.reading, |_| true)
     }
 
     /// How many alerts there are, for somebody who gets all.

@@ -63,6 +63,14 @@ pub struct Counters {
     pub not_sealed: Counter,
     /// Heartbeats made; they are entries too, and are sent like any.
     pub heartbeats: Counter,
+    /// Digests made, each in the place of several messages.
+    pub digests: Counter,
+    /// Messages whose place digests took.
+    pub gathered: Counter,
+    /// Messages without news, made to fill a slot.
+    pub fillers: Counter,
+    /// Messages that were larger than the size of their slots.
+    pub larger_than_slot: Counter,
 }
 
 /// The same as plain numbers.
@@ -83,6 +91,14 @@ pub struct Counts {
     pub closed_for_room: u64,
     pub not_sealed: u64,
     pub heartbeats: u64,
+    #[serde(default)]
+    pub digests: u64,
+    #[serde(default)]
+    pub gathered: u64,
+    #[serde(default)]
+    pub fillers: u64,
+    #[serde(default)]
+    pub larger_than_slot: u64,
 }
 
 impl Counters {
@@ -103,6 +119,10 @@ impl Counters {
             closed_for_room: self.closed_for_room.get(),
             not_sealed: self.not_sealed.get(),
             heartbeats: self.heartbeats.get(),
+            digests: self.digests.get(),
+            gathered: self.gathered.get(),
+            fillers: self.fillers.get(),
+            larger_than_slot: self.larger_than_slot.get(),
         }
     }
 }
@@ -134,6 +154,10 @@ impl Counts {
             closed_for_room: of(self.closed_for_room, other.closed_for_room),
             not_sealed: of(self.not_sealed, other.not_sealed),
             heartbeats: of(self.heartbeats, other.heartbeats),
+            digests: of(self.digests, other.digests),
+            gathered: of(self.gathered, other.gathered),
+            fillers: of(self.fillers, other.fillers),
+            larger_than_slot: of(self.larger_than_slot, other.larger_than_slot),
         }
     }
 
@@ -151,11 +175,26 @@ impl Counts {
             (self.oversize, "mail(s) were over the size limit and not taken: raise listen.message_size"),
             (self.not_taken, "mail(s) or sessions were not taken: see the log for why"),
             (self.closed_for_room, "silent session(s) were closed to make room: raise listen.sessions"),
+            (
+                self.larger_than_slot,
+                "message(s) were larger than the size of their slots, which shows that there was news: raise release.size",
+            ),
             (self.not_sealed, "alert(s) could not be sealed for a recipient: see the certificates"),
         ];
         let told = told.iter().filter(|(count, _)| *count > 0);
         told.map(|(count, text)| format!("in the last day {count} {text}")).collect()
     }
+}
+
+/// What waits for one recipient's digest or slot.
+#[derive(Serialize, Deserialize, Default, Debug, Clone, PartialEq, Eq)]
+pub struct Gathering {
+    /// Whose.
+    pub recipient: String,
+    /// Messages that wait; they are among those in the queue.
+    pub parked: usize,
+    /// Seconds since 1970 of the next slot, if it has slots.
+    pub next_slot: Option<u64>,
 }
 
 /// Whatever is counted from the start of the daemon and is a reason to warn.
@@ -389,6 +428,9 @@ pub struct Status {
     /// The same for the last day, to five minutes.
     #[serde(default)]
     pub last_day: Counts,
+    /// What waits for digests and slots.
+    #[serde(default)]
+    pub gathering: Vec<Gathering>,
     /// What lies in the spool.
     pub spool: Totals,
     /// Why that is not known, if it is not.

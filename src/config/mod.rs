@@ -9,6 +9,7 @@ mod alarm;
 mod doors;
 mod fingerprint;
 mod fixed;
+mod gathering;
 mod load;
 mod places;
 mod portion;
@@ -29,6 +30,7 @@ pub use alarm::{Alarm, Endpoint, Ping, SecretUrl};
 pub use doors::Doors;
 pub use fingerprint::{FingerprintError, OpenPgpFingerprint, TlsPin, colon_hex};
 pub use fixed::{Fixed, FixedText};
+pub use gathering::{Flood, Release, Slots};
 pub use load::{DEFAULT_FILE, LoadError};
 pub use places::{Place, Places};
 pub use portion::Portion;
@@ -150,6 +152,10 @@ pub struct Recipient {
     pub split: bool,
     /// The fixed text that it gets in place of its alerts.
     pub fixed: Option<Fixed>,
+    /// How a flood of alerts is gathered; `None` for not at all.
+    pub flood: Option<Flood>,
+    /// When its messages go.
+    pub release: Release,
     /// What its messages look like.
     pub format: Format,
     /// What happens when a certificate has expired.

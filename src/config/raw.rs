@@ -103,6 +103,8 @@ pub struct RawRecipient {
     pub accept: Option<Vec<RawAccept>>,
     pub split: Option<bool>,
     pub fixed: Option<RawFixed>,
+    pub flood: Option<RawFlood>,
+    pub release: Option<RawRelease>,
     pub format: Option<RawFormat>,
     pub on_expired: Option<RawOnExpired>,
     pub seipd: Option<RawSeipd>,
@@ -123,6 +125,43 @@ pub struct RawFixed {
 pub struct RawFixedText {
     pub log: Option<String>,
     pub text: Option<String>,
+}
+
+/// `[recipient.flood]`
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawFlood {
+    pub burst: Option<usize>,
+    pub window: Option<Text>,
+    pub urgent_level: Option<u32>,
+    pub realert: Option<Text>,
+}
+
+/// `release`: a word, or slots.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(
+    untagged,
+    expecting = "`release` takes \"immediate\", or { slots = \"15m\" } with size and urgent_level if wanted"
+)]
+pub enum RawRelease {
+    Word(RawReleaseWord),
+    InSlots(RawSlots),
+}
+
+/// `release` as a word.
+#[derive(Deserialize, Debug, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawReleaseWord {
+    Immediate,
+}
+
+/// `release` as a table.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct RawSlots {
+    pub slots: Text,
+    pub size: Option<Text>,
+    pub urgent_level: Option<u32>,
 }
 
 /// One table of `accept`: all its keys must hold.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::alert::{self, Groups, Kind};
-use crate::config::{Accept, Format, OnExpired, Recipient};
+use crate::config::{Accept, Format, OnExpired, Recipient, Release};
 use crate::envelope::Envelope;
 use crate::mail::{Greeting, Mail};
 use crate::route::Share;
@@ -79,6 +79,8 @@ fn recipient(address: &str, default: bool, accept: Vec<Accept>) -> Recipient {
         accept,
         split: !default,
         fixed: None,
+        flood: None,
+        release: Release::Immediate,
         format: Format::PgpMime,
         on_expired: OnExpired::SealAndWarn,
         seipd_v2: false,

@@ -125,6 +125,16 @@ pub fn sent(id: &QueueId, to: &str, relay: &str, delay: f64, reply: &str) {
     );
 }
 
+/// A digest took the place of so many messages.
+pub fn gathered(id: &QueueId, recipient: &str, count: usize, numbers: &str) {
+    info!(queue_id = %id, recipient, "{id}: to=<{recipient}>, takes the place of {count} message(s), numbers {}", cut(numbers));
+}
+
+/// A message is larger than the size of its slot.
+pub fn larger_than_slot(id: &QueueId, recipient: &str, size: u64) {
+    warn!(queue_id = %id, recipient, "{id}: to=<{recipient}>, size={size} is larger than that of its slots");
+}
+
 /// A message will be tried again.
 pub fn deferred(id: &QueueId, to: &str, relay: &str, delay: f64, dsn: &str, why: &str) {
     warn!(

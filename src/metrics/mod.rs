@@ -21,6 +21,7 @@ pub fn text(status: &Status) -> String {
     counters(&mut page, status);
     spool(&mut page, status);
     follows(&mut page, &status.follows);
+    gathering(&mut page, status);
     relays(&mut page, &status.relays);
     alarm(&mut page, &status.alarm);
     certificates(&mut page, &status.certificates);
@@ -94,6 +95,10 @@ fn counters(page: &mut Page, status: &Status) {
         ("messages_undeliverable_total", "Messages moved to failed/", counts.undeliverable),
         ("messages_not_sealed_total", "Alerts that could not be sealed for a recipient", counts.not_sealed),
         ("heartbeats_total", "Heartbeats made", counts.heartbeats),
+        ("digests_total", "Digests made", counts.digests),
+        ("messages_gathered_total", "Messages whose place digests took", counts.gathered),
+        ("fillers_total", "Messages without news, made to fill a slot", counts.fillers),
+        ("messages_larger_than_slot_total", "Messages larger than the size of their slots", counts.larger_than_slot),
         ("clients_not_taken_total", "Mails answered with 451 and banners with 421", counts.not_taken),
         ("clients_closed_for_room_total", "Silent sessions closed to make room", counts.closed_for_room),
         ("mails_oversize_total", "Mails over the size limit", counts.oversize),
@@ -130,6 +135,14 @@ fn follows(page: &mut Page, follows: &[FollowStatus]) {
     each("follow_behind_seconds", "Time since its end was reached last", "gauge", &|follow| follow.behind_seconds);
     each("follow_lines_total", "Lines read", "counter", &|follow| follow.lines);
     each("follow_no_alerts_total", "Lines that are no alerts in JSON", "counter", &|follow| follow.no_alerts);
+}
+
+fn gathering(page: &mut Page, status: &Status) {
+    let labels: Vec<_> = status.gathering.iter().map(|own| [("recipient", own.recipient.as_str())]).collect();
+    let parked = labels.iter().zip(&status.gathering).map(|(labels, own)| (&labels[..], own.parked as u64));
+    page.gauge("gathering_messages", "Messages that wait for their digest or slot", parked);
+    let slots = labels.iter().zip(&status.gathering).filter_map(|(labels, own)| Some((&labels[..], own.next_slot?)));
+    page.gauge("gathering_next_slot_timestamp_seconds", "When the next slot is", slots);
 }
 
 fn relays(page: &mut Page, relays: &[RelayStatus]) {

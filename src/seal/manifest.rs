@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::signer::Next;
 use crate::mail::{Mail, Note};
+use crate::ranges::Ranges;
 
 /// What `sealrelay verify` and scripts of the recipient's read.
 #[derive(Serialize)]
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// How many alerts the mail of the IDS held; missing where none was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Blocks>,
+    /// The numbers of the same run whose place this message takes: they will not come by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contains: Option<Ranges>,
 }
 
 /// The alerts of a mail.

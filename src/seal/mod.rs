@@ -19,7 +19,7 @@ mod padding;
 pub mod signer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use expiry::Expiry;
 pub use keyring::{Described, Unusable, day, lint as lint_certificate};
@@ -34,6 +34,7 @@ pub use signer::{SignerError, Signers};
 use crate::config::{Config, Format, OpenPgpFingerprint, Recipient, Sender};
 use crate::mail::{Mail, Note};
 use crate::maillog;
+use crate::ranges::Ranges;
 use expiry::Announced;
 use keyring::RecipientKeys;
 use manifest::{Client, Manifest, NextSigner};
@@ -76,6 +77,8 @@ pub struct Numbered<'a> {
     pub heartbeat: Option<serde_json::Value>,
     /// How many alerts the mail held, if it held any.
     pub blocks: Option<Blocks>,
+    /// The numbers of the same run that a digest takes the place of.
+    pub contains: Option<Ranges>,
 }
 
 /// Seals to all configured recipients.
@@ -97,7 +100,7 @@ impl Sealer {
     pub fn open(config: &Config, signers: Signers, now: SystemTime) -> Result<Self, Unusable> {
         let recipients = config.recipients.iter().map(|recipient| {
             let keys = RecipientKeys::load(recipient, &config.state, now)?;
-            Ok((recipient.clone(), keys, Padding::default()))
+            Ok((recipient.clone(), keys, Padding::of(floor(recipient))))
         });
         Ok(Self {
             sender: config.sender.clone(),
@@ -129,7 +132,7 @@ impl Sealer {
         notes.extend(next.map(|next| Note::SignerChanges(next.signer().fingerprint().to_string(), day(next.from))));
         notes.extend(usable.expired.iter().map(|fingerprint| Note::Expired(fingerprint.to_string())));
         let sealed_to: Vec<String> = usable.certificates.iter().map(|c| c.fingerprint().to_hex()).collect();
-        let outside = Outside::new(&self.sender, &recipient.address, mail.arrival);
+        let outside = outside(&self.sender, recipient, mail.arrival);
         let next_signer = next.map(NextSigner::of);
         let signed_by = signer.fingerprint().to_string();
         let manifest = Manifest {
@@ -160,7 +163,7 @@ impl Sealer {
         write: impl Fn(&[u8], Option<&Filler>) -> Result<(Vec<u8>, usize), E>,
     ) -> Result<Vec<u8>, E> {
         let bare = text.len();
-        let ceiling = usize::try_from(self.size_ceiling.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let ceiling = self.size_ceiling();
         match format {
             Format::PgpMime => padding.fill(bare, &(0..=usize::MAX), ceiling, |filler| {
                 text.truncate(bare);
@@ -184,9 +187,29 @@ impl Sealer {
 
     /// The fixed text for recipient number `to`, which holds nothing of any alert.
     pub fn notice(&self, to: usize, now: SystemTime) -> Sealed {
-        let outside = Outside::new(&self.sender, &self.recipients[to].0.address, now);
+        let outside = outside(&self.sender, &self.recipients[to].0, now);
         let message = outside.plain(notice::TEXT);
         Sealed { message_id: outside.message_id, sealed_to: Vec::new(), message }
+    }
+
+    /// Whether `mail`, a digest in the place of `contains`, would be a message of at most `limit` octets for recipient
+    /// number `to`: surely, if so.
+    pub fn fits(&self, mail: &Mail, to: usize, contains: &Ranges, limit: usize) -> bool {
+        let recipient = &self.recipients[to].0;
+        let epoch = "0123456789abcdef";
+        let number =
+            Numbered { epoch, sequence: u64::MAX, heartbeat: None, blocks: None, contains: Some(contains.clone()) };
+        let sealed_to: Vec<String> = recipient.fingerprints.iter().map(ToString::to_string).collect();
+        let manifest = manifest(mail, recipient, &sealed_to, &[], &number, "0".repeat(64));
+        let outside = outside(&self.sender, recipient, mail.arrival);
+        let text = inside(recipient.format, mail, &[], &manifest, &outside);
+        // What is not known here: notes on certificates, the next signer with its certificate, long keys.
+        let reserve = 4096 + 1024 * sealed_to.len();
+        padding::unfilled(text.len()) + reserve <= limit.min(self.size_ceiling())
+    }
+
+    fn size_ceiling(&self) -> usize {
+        usize::try_from(self.size_ceiling.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
     /// Whether anything can be sealed to recipient number `to` now.
@@ -270,16 +293,30 @@ pub fn size_class(
     blocks: Option<Blocks>,
 ) -> Option<usize> {
     // As long as the true ones.
-    let number = Numbered { epoch: "0123456789abcdef", sequence: 1000, heartbeat: None, blocks };
+    let number = Numbered { epoch: "0123456789abcdef", sequence: 1000, heartbeat: None, blocks, contains: None };
     let sealed_to: Vec<String> = recipient.fingerprints.iter().map(ToString::to_string).collect();
     let manifest = manifest(mail, recipient, &sealed_to, notes, &number, "0".repeat(40));
-    let outside = Outside::new(sender, &recipient.address, mail.arrival);
+    let outside = outside(sender, recipient, mail.arrival);
     let text = inside(recipient.format, mail, notes, &manifest, &outside);
     let room = match recipient.format {
         Format::PgpMime => 0..=usize::MAX,
         Format::Inline => Filler::ROOM,
     };
-    padding::expected(text.len(), &room, usize::try_from(UNKNOWN_CEILING).unwrap_or(usize::MAX))
+    padding::expected(text.len(), &room, usize::try_from(UNKNOWN_CEILING).unwrap_or(usize::MAX), floor(recipient))
+}
+
+/// What a relay host sees of a message that arrived at `arrival`. In slots the day is all it learns: the time would tell
+/// news from none, and what a crash left behind from what came after it.
+fn outside(sender: &Sender, recipient: &Recipient, arrival: SystemTime) -> Outside {
+    const DAY: u64 = 24 * 3600;
+    let days = arrival.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() / DAY);
+    let day = UNIX_EPOCH + Duration::from_secs(days * DAY);
+    Outside::new(sender, &recipient.address, if recipient.release.slots().is_some() { day } else { arrival })
+}
+
+/// No message for `recipient` is smaller, octets: in slots all have one size, those that leave after a crash too.
+fn floor(recipient: &Recipient) -> usize {
+    recipient.release.slots().map_or(0, |slots| slots.size)
 }
 
 /// What is signed and encrypted, without filler.
@@ -313,5 +350,6 @@ fn manifest(
         noticed: manifest::in_words(notes),
         heartbeat: number.heartbeat.clone(),
         blocks: number.blocks,
+        contains: number.contains.clone(),
     }
 }

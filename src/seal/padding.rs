@@ -25,6 +25,8 @@ const CHANCE: usize = 3;
 /// What was learnt about how much sealing adds, for one recipient, class by class.
 #[derive(Default)]
 pub struct Padding {
+    /// No message is smaller than this, octets.
+    floor: usize,
     learnt: Mutex<HashMap<usize, Growth>>,
 }
 
@@ -51,8 +53,13 @@ pub fn class_of(size: usize) -> usize {
 
 /// The size a text of `bare` octets will have when it is sealed, as far as it can be told before; `None` if it cannot be
 /// filled up to one.
-pub fn expected(bare: usize, room: &RangeInclusive<usize>, ceiling: usize) -> Option<usize> {
-    Padding::default().plan(bare, room, ceiling).map(|plan| plan.size)
+pub fn expected(bare: usize, room: &RangeInclusive<usize>, ceiling: usize, floor: usize) -> Option<usize> {
+    Padding::of(floor).plan(bare, room, ceiling).map(|plan| plan.size)
+}
+
+/// The size without filler, about: each further certificate adds some hundred octets.
+pub fn unfilled(bare: usize) -> usize {
+    armored(bare + GUESS.openpgp) + GUESS.around
 }
 
 /// What is sealed next: how much filler, for which size, as far as is known.
@@ -66,6 +73,11 @@ struct Plan {
 }
 
 impl Padding {
+    /// For messages of at least `floor` octets.
+    pub fn of(floor: usize) -> Self {
+        Self { floor, learnt: Mutex::default() }
+    }
+
     /// Calls `seal` with numbers of filler octets, within `room`, for a text of `bare` octets without filler, until the
     /// finished message has its class's size. It is never filled above `ceiling` octets.
     ///
@@ -109,7 +121,7 @@ impl Padding {
 
     /// The smallest class that holds the text; `None` if it cannot be reached.
     fn plan(&self, bare: usize, room: &RangeInclusive<usize>, ceiling: usize) -> Option<Plan> {
-        let mut class = class_of(armored(bare));
+        let mut class = class_of(armored(bare)).max(self.floor);
         loop {
             let size = class.min(ceiling);
             let known = self.known(size);

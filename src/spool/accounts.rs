@@ -19,7 +19,8 @@ pub struct Account {
     pub highest: u64,
     /// Those of entries that will be sent, or are held.
     pub waiting: Ranges,
-    /// Those that will never come unless an operator does something, by why: `failed`, `damaged`, `removed`, `unused`.
+    /// Those that will never come unless an operator does something, by why: `failed`, `damaged`,
+    /// `removed`, `contained` (a digest has replaced them), `unused`.
     pub never: BTreeMap<&'static str, Ranges>,
 }
 
@@ -48,6 +49,14 @@ impl Spool {
                 let (true, Some(number)) = (header.epoch == self.numbers.epoch(), header.sequence) else { continue };
                 let Some(account) = accounts.get_mut(&header.recipient) else { continue };
                 account.found(number, never);
+            }
+        }
+        // Last of all: what a digest replaced meanwhile was found nowhere.
+        for (recipient, account) in &mut accounts {
+            let contained = self.numbers.of(recipient).contained.within(&Ranges::of(1, account.highest));
+            account.waiting = std::mem::take(&mut account.waiting).without(&contained);
+            if !contained.is_empty() {
+                account.never.insert("contained", contained);
             }
         }
         accounts
@@ -102,7 +111,8 @@ mod tests {
         let store = || {
             let number = spool.numbers().take("a@b");
             let header = crate::spool::Header { epoch: epoch.clone(), ..sample("a@b", number.value(), b"x") };
-            let entry = NewEntry { header: header.clone(), message: b"x".to_vec(), number: Some(number) };
+            let entry =
+                NewEntry { header: header.clone(), message: b"x".to_vec(), number: Some(number), parked: false };
             (spool.store(vec![entry]).expect("stored").remove(0), header)
         };
         let (sent, header) = store();

@@ -46,9 +46,9 @@ pub struct Event {
     /// The entry.
     pub queue_id: String,
     /// `accepted`, `sent`, `deferred`, `undeliverable`, `expired`, or what an operator did: `held`, `released`,
-    /// `offered again`, `removed`; `damaged`.
+    /// `offered again`, `removed`; `damaged`; `gathered`, if a digest took its place.
     pub state: String,
-    /// `alert`, `heartbeat` or `notice`.
+    /// `alert`, `heartbeat`, `notice`, `digest` or `filler`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// When it came, seconds since 1970.

@@ -61,6 +61,8 @@ pub struct Waiting {
     pub attempts: Attempts,
     due: SystemTime,
     claimed: bool,
+    /// Claimed by the gatherer, not by a delivery.
+    parked: bool,
 }
 
 /// The waiting entries, by name, and by the relay host they are offered to and when they are due.
@@ -84,7 +86,7 @@ impl Index {
         self.remove(&id);
         self.lane(attempts.lane).insert((due, id.clone()));
         self.octets = self.octets.saturating_add(room::of_message(size));
-        self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false });
+        self.waiting.insert(id, Waiting { recipient, size, arrival, attempts, due, claimed: false, parked: false });
     }
 
     fn lane(&mut self, lane: u8) -> &mut BTreeSet<(SystemTime, QueueId)> {
@@ -124,7 +126,7 @@ impl Index {
     /// Offers a claimed entry again, at `due`.
     pub fn release(&mut self, id: &QueueId, due: SystemTime, attempts: Option<Attempts>) {
         if let Some(waiting) = self.waiting.get_mut(id) {
-            waiting.claimed = false;
+            (waiting.claimed, waiting.parked) = (false, false);
             waiting.due = due;
             waiting.attempts = attempts.unwrap_or_else(|| waiting.attempts.clone());
             let lane = waiting.attempts.lane;
@@ -173,8 +175,9 @@ impl Index {
         self.waiting.len()
     }
 
+    /// Arrival of the oldest entry but for those that are parked: these wait as they were told to, and are not late.
     pub fn oldest(&self) -> Option<SystemTime> {
-        self.waiting.first_key_value().map(|(_, waiting)| waiting.arrival)
+        self.waiting.values().find(|waiting| !waiting.parked).map(|waiting| waiting.arrival)
     }
 
     /// What all waiting entries take on the disk, octets.
@@ -188,6 +191,21 @@ impl Index {
         waiting.claimed = true;
         self.due[usize::from(waiting.attempts.lane)].remove(&(waiting.due, id.clone()));
         Some(waiting.clone())
+    }
+
+    /// Claims the entry `id` for the gatherer, if nobody has it in hand; whether it did.
+    pub fn park(&mut self, id: &QueueId) -> bool {
+        let is_free = self.claim_one(id).is_some();
+        if let Some(waiting) = self.waiting.get_mut(id).filter(|_| is_free) {
+            waiting.parked = true;
+        }
+        is_free
+    }
+
+    /// All entries for `recipient` that nobody has in hand, oldest first.
+    pub fn free_of(&self, recipient: &str) -> Vec<QueueId> {
+        let free = self.waiting.iter().filter(|(_, waiting)| !waiting.claimed && *waiting.recipient == *recipient);
+        free.map(|(id, _)| id.clone()).collect()
     }
 
     /// `attempts` on the entry `id`, with what the spool keeps of it.
@@ -230,7 +248,12 @@ impl Waiting {
 
     /// Whether a delivery has it in hand.
     pub fn is_claimed(&self) -> bool {
-        self.claimed
+        self.claimed && !self.parked
+    }
+
+    /// Whether it waits for its digest or slot.
+    pub fn is_parked(&self) -> bool {
+        self.parked
     }
 }
 
@@ -261,6 +284,19 @@ mod tests {
         index.release(&id, at(200), None);
         assert!(index.claim(at(150), 0..=0).is_none());
         assert!(index.claim(at(200), 0..=0).is_some());
+    }
+
+    #[test]
+    fn what_is_parked_is_no_delivery_s_and_makes_nothing_late() {
+        let mut index = index_of(&[0, 0]);
+        let [first, second]: [QueueId; 2] = index.free_of("a@b").try_into().expect("two");
+        assert!(index.park(&first) && !index.park(&first));
+        assert!(index.oldest().is_some() && index.park(&second) && index.oldest().is_none());
+        index.release(&second, SystemTime::UNIX_EPOCH, None);
+        assert_eq!(index.claim(at(0), 0..=0).map(|(id, _)| id), Some(second));
+        assert!(index.claim(at(0), 0..=0).is_none() && index.claim_older_than(at(9)).is_empty());
+        index.release(&first, SystemTime::UNIX_EPOCH, None);
+        assert_eq!(index.claim(at(0), 0..=0).map(|(id, _)| id), Some(first));
     }
 
     #[test]

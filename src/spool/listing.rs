@@ -26,7 +26,8 @@ const PAGE: usize = 256;
 pub struct Listed {
     /// Its name.
     pub queue_id: String,
-    /// `queue`, `held`, `failed` or `damaged`; `active` for what a delivery has in hand.
+    /// `queue`, `held`, `failed` or `damaged`; `active` for what a delivery has in hand, `parked` for what waits for its
+    /// digest or slot.
     pub queue_name: String,
     /// Seconds since 1970.
     pub arrival_time: u64,
@@ -49,7 +50,7 @@ pub struct Listed {
 pub struct Totals {
     /// Waiting to be sent.
     pub queued: usize,
-    /// Arrival of the oldest one waiting, seconds since 1970.
+    /// Arrival of the oldest one waiting, but for those that wait for their digest or slot; seconds since 1970.
     pub oldest: Option<u64>,
     /// In `held/`.
     pub held: usize,
@@ -169,7 +170,12 @@ impl Spool {
         let header = read_header(&self.queue, id).ok();
         let listed = listed(Place::Queue, id, header.as_ref(), &waiting.attempts);
         Listed {
-            queue_name: if waiting.is_claimed() { "active" } else { "queue" }.to_owned(),
+            queue_name: match (waiting.is_claimed(), waiting.is_parked()) {
+                (true, _) => "active",
+                (_, true) => "parked",
+                _ => "queue",
+            }
+            .to_owned(),
             arrival_time: seconds(waiting.arrival),
             message_size: waiting.size,
             recipient: waiting.recipient.to_string(),
@@ -199,7 +205,7 @@ impl Spool {
         }
     }
 
-    /// How many entries wait, and since when the oldest.
+    /// How many entries wait, and since when the oldest that waits for no digest or slot.
     pub fn waiting(&self) -> (usize, Option<SystemTime>) {
         let index = self.index();
         (index.len(), index.oldest())

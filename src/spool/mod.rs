@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `incoming/ID` | being written, or written and not yet ours | [`Spool::publish`] | a fragment: removed at start, it was never acknowledged |
 //! | `queue/ID` | ours | deliver | itself; picked up at start |
+//! | `queue/ID`, parked | ours; it waits for its digest or slot, in memory only (`parking`) | `gather` | itself; offered like any at start |
 //! | `queue/ID.state` | attempts, next attempt, last reply; a hint, not synced | deliver | maybe an old one: an attempt too early |
 //! | `held/ID` (+ `.state`) | held by the operator | operator | itself |
 //! | `failed/ID` (+ `.state`) | refused for good or expired | operator | itself |
@@ -15,8 +16,9 @@
 //! cut leaves the entry in the old place, in the new one, or in both, and then `queue/` has it.
 //!
 //! Guarantees: when [`Spool::publish`] returns, every entry it was given is durable, and before that none is offered to
-//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::fail`], damage, or an
-//! operator (`operator`); all but the first and an operator's removal keep the file. Nothing is deleted by a timer. One
+//! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::replace`] (a durable
+//! entry contains it), [`Spool::fail`], damage, or an operator (`operator`); the last three keep the file, but for an
+//! operator's removal. Nothing is deleted by a timer. One
 //! process holds the spool (`lock`).
 //!
 //! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported. An
@@ -30,6 +32,7 @@ mod index;
 mod listing;
 mod numbers;
 mod operator;
+mod parking;
 mod room;
 mod shelf;
 mod slots;
@@ -125,6 +128,8 @@ pub struct NewEntry<'a> {
     pub message: Vec<u8>,
     /// The number it carries, if it carries one.
     pub number: Option<Number<'a>>,
+    /// Whether it is not offered to deliver before it is released: it waits for its digest or slot.
+    pub parked: bool,
 }
 
 /// The spool of this process.
@@ -241,8 +246,12 @@ impl Spool {
         // Responsibility taken: from here on the alert is ours, and 250 may be said.
         let mut ids = Vec::with_capacity(staged.len());
         let mut index = self.index();
-        for (id, header, number) in staged.into_iter().map(Staged::stored) {
+        for (id, header, number, parked) in staged.into_iter().map(Staged::stored) {
             index.add(id.clone(), &header, Attempts::default());
+            // Under the same lock, so that no delivery takes it before.
+            if parked {
+                index.park(&id);
+            }
             number.into_iter().for_each(|number| number.stored_from(header.source.as_ref()));
             ids.push(id);
         }

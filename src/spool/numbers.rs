@@ -1,7 +1,7 @@
 //! Sequence numbers, per recipient, over restarts and crashes: every number is accounted for.
 //!
 //! A number stands in the header line of its entry. The record (`numbers.0` and `numbers.1` in the state directory, JSON) holds for each
-//! recipient the highest number, the unused ones below it and those an operator removed. **It is synced before an entry leaves the spool**, so at
+//! recipient the highest number, the unused ones below it, those an operator removed and those a digest contains. **It is synced before an entry leaves the spool**, so at
 //! any time spool and record together know the last number, and no sync is needed before our 250.
 //!
 //! What a crash leaves: numbers above the record that are in the spool (they count), and gaps between those (never
@@ -48,6 +48,9 @@ struct Count {
     /// Numbers whose entries an operator removed: they will never come.
     #[serde(default)]
     removed: Ranges,
+    /// Numbers whose entries a durable digest, which names them, has replaced: they will never come.
+    #[serde(default)]
+    contained: Ranges,
     /// Those of `unused` whose entries are being made.
     #[serde(skip)]
     under_way: BTreeSet<u64>,
@@ -64,6 +67,8 @@ pub struct Known {
     pub unused: Ranges,
     /// Those whose entries an operator removed.
     pub removed: Ranges,
+    /// Those whose entries a digest has replaced.
+    pub contained: Ranges,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,9 +152,9 @@ impl Numbers {
         if epoch != self.epoch {
             return Ok(());
         }
-        // An operator's removal may not have succeeded: what leaves now is not removed, and nobody may say so.
+        // A removal may not have succeeded: what leaves now is not removed, and nobody may say so.
         if let Some(count) = self.known().recipients.get_mut(recipient) {
-            count.removed.remove(number);
+            count.comes_after_all(number);
         }
         if self.known().is_recorded(recipient, number) {
             return Ok(());
@@ -171,6 +176,17 @@ impl Numbers {
         for (_, recipient, number) in gone.filter(|(epoch, ..)| *epoch == self.epoch) {
             self.known().recipients.entry(recipient.to_owned()).or_default().removed.insert(number);
         }
+        self.write(&mut slots)
+    }
+
+    /// A durable digest for `recipient` takes the place of the entries of this run that carry `numbers`. As
+    /// [`Numbers::record_removed`].
+    ///
+    /// # Errors
+    /// The record cannot be written; then the entries must stay.
+    pub fn record_contained(&self, recipient: &str, numbers: &Ranges) -> io::Result<()> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        self.known().recipients.entry(recipient.to_owned()).or_default().contained.add_all(numbers);
         self.write(&mut slots)
     }
 
@@ -197,6 +213,7 @@ impl Numbers {
             highest: count.highest,
             unused: count.unused.clone().without(&under_way),
             removed: count.removed.clone(),
+            contained: count.contained.clone(),
             under_way,
         }
     }
@@ -224,7 +241,8 @@ impl Numbers {
 impl Counts {
     fn is_recorded(&self, recipient: &str, number: u64) -> bool {
         self.recorded.get(recipient).is_some_and(|count| {
-            number <= count.highest && !count.unused.contains(number) && !count.removed.contains(number)
+            let will_not_come = [&count.unused, &count.removed, &count.contained];
+            number <= count.highest && !will_not_come.iter().any(|numbers| numbers.contains(number))
         })
     }
 }
@@ -237,8 +255,13 @@ impl Count {
             self.highest = number;
         }
         self.unused.remove(number);
-        // It was to be removed, and a crash came first: it will come after all.
+        // It was to be removed, and a crash came first.
+        self.comes_after_all(number);
+    }
+
+    fn comes_after_all(&mut self, number: u64) {
         self.removed.remove(number);
+        self.contained.remove(number);
     }
 }
 
@@ -375,6 +398,22 @@ mod tests {
         let again = open(folder.path(), &[(&epoch, "a@b", 2)]);
         again.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
         assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, ..Count::default() });
+    }
+
+    #[test]
+    fn what_a_digest_contains_is_recorded_until_it_leaves_or_is_found_all_the_same() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        (0..5).for_each(|_| numbers.take("a@b").stored());
+        numbers.record_contained("a@b", &Ranges::of(1, 4)).expect("recorded");
+        assert_eq!(numbers.of("a@b").contained, Ranges::of(1, 4));
+        // One could not be removed and is sent; another was not removed before a crash.
+        numbers.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
+        let again = open(folder.path(), &[(&epoch, "a@b", 4)]);
+        assert_eq!(again.of("a@b").contained.to_string(), "1, 3");
+        again.record_before_leaving(&epoch, "a@b", 4).expect("recorded");
+        assert_eq!(open(folder.path(), &[]).of("a@b").contained.to_string(), "1, 3");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub enum Which {
 pub struct Moved {
     /// Entries moved, or removed.
     pub moved: usize,
-    /// Entries that are being delivered at this moment, and were left.
+    /// Entries that are being delivered at this moment, or wait for their digest or slot, and were left.
     pub busy: usize,
     /// What did not work, and ended it.
     pub trouble: Option<String>,

@@ -17,6 +17,8 @@ pub struct Staged<'a> {
     /// Its header.
     pub header: Header,
     number: Option<Number<'a>>,
+    /// Whether it waits for its digest or slot when it is ours.
+    pub parked: bool,
     /// Where it lies, while it may have to be removed.
     file: Option<PathBuf>,
 }
@@ -28,7 +30,7 @@ impl<'a> Staged<'a> {
         let file = incoming.file(id.as_str());
         let line = entry::encode(&new.header, &new.message);
         durable::write_new(&file, &[&line, &new.message])?;
-        Ok(Self { id, header: new.header, number: new.number, file: Some(file) })
+        Ok(Self { id, header: new.header, number: new.number, parked: new.parked, file: Some(file) })
     }
 
     /// Moves it; its name there is not synced yet.
@@ -47,9 +49,9 @@ impl<'a> Staged<'a> {
     }
 
     /// It is ours now: what it is made of.
-    pub(super) fn stored(mut self) -> (QueueId, Header, Option<Number<'a>>) {
+    pub(super) fn stored(mut self) -> (QueueId, Header, Option<Number<'a>>, bool) {
         self.file = None;
-        (self.id.clone(), self.header.clone(), self.number.take())
+        (self.id.clone(), self.header.clone(), self.number.take(), self.parked)
     }
 }
 

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::heartbeat::Facts;
+use crate::ranges::Ranges;
 
 /// The newest form that is understood.
 const FORMAT: u32 = 1;
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub next_signer: Option<NextSigner>,
     /// What a heartbeat tells.
     pub heartbeat: Option<Facts>,
+    /// The numbers of the same run that it takes the place of.
+    #[serde(default)]
+    pub contains: Ranges,
 }
 
 /// The key that will sign.

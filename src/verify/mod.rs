@@ -179,6 +179,7 @@ impl<'a> Verifier<'a> {
                 return self.report.add(letter, Kind::Rollback, &why);
             }
         }
+        run.contain(manifest.sequence, &manifest.contains);
         if let Some(facts) = &manifest.heartbeat {
             self.report.heartbeats += 1;
             run.heartbeat(manifest.sequence, facts);

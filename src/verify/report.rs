@@ -181,7 +181,7 @@ impl Report {
                 missing: judged.missing.clone(),
                 open: judged.open.clone(),
                 waiting: judged.waiting.clone(),
-                never: run.never.clone(),
+                never: run.all_never(),
                 last_heartbeat: run.last.clone(),
                 late: judged.late,
                 judged,

@@ -54,6 +54,9 @@ pub struct Run {
     pub seen: Ranges,
     /// Numbers that will not come, by why, as heartbeats said.
     pub never: BTreeMap<String, Ranges>,
+    /// Numbers whose place verified digests take.
+    #[serde(default)]
+    contained: Ranges,
     /// Missing ones that a person has looked into.
     acknowledged: Ranges,
     contents: BTreeMap<u64, Digests>,
@@ -161,6 +164,20 @@ impl Run {
         });
     }
 
+    /// Message `sequence` takes the place of `numbers`. Only smaller ones can be in it.
+    pub fn contain(&mut self, sequence: u64, numbers: &Ranges) {
+        self.contained.add_all(&numbers.clone().within(&Ranges::of(1, sequence.saturating_sub(1))));
+    }
+
+    /// Numbers that will not come, by why, as heartbeats and digests said.
+    pub fn all_never(&self) -> BTreeMap<String, Ranges> {
+        let mut never = self.never.clone();
+        if !self.contained.is_empty() {
+            never.entry("contained".to_owned()).or_default().add_all(&self.contained);
+        }
+        never
+    }
+
     /// What is known of the contents, by number.
     pub fn contents(&self) -> impl Iterator<Item = (u64, &Digests)> {
         self.contents.iter().map(|(number, digests)| (*number, digests))
@@ -171,7 +188,7 @@ impl Run {
         let highest = self.last.as_ref().map_or(0, |last| last.highest);
         let top = self.seen.last().unwrap_or(0).max(highest);
         let explained = self.never.values();
-        let absent = explained.fold(Ranges::of(1, top), |rest, numbers| rest.without(numbers));
+        let absent = explained.fold(Ranges::of(1, top), |rest, numbers| rest.without(numbers)).without(&self.contained);
         let absent = absent.without(&self.seen).without(&self.acknowledged);
         let Some(last) = &self.last else {
             // Nobody will ever tell what became of them.
@@ -213,6 +230,17 @@ mod tests {
             assert_eq!(arrival, Arrival::New);
         }
         run
+    }
+
+    #[test]
+    fn what_a_digest_contains_is_no_gap_and_a_digest_cannot_speak_for_later_numbers() {
+        let mut run = run([1, 5, 7]);
+        run.contain(5, &Ranges::of(2, 6));
+        assert_eq!(run.all_never()["contained"], Ranges::of(2, 4));
+        assert_eq!(run.judge(0, true).missing, Ranges::of(6, 6));
+        // A heartbeat that was made before the digest does not make it forgotten.
+        run.heartbeat(8, &facts(0, 7, Ranges::default(), &[("contained", Ranges::of(2, 2))]));
+        assert_eq!(run.all_never()["contained"], Ranges::of(2, 4));
     }
 
     fn digests(number: u64, other: &str) -> Digests {

@@ -86,6 +86,31 @@ fn show_tells_every_value_and_who_set_it_and_no_secret() {
     assert_eq!((&host["value"], &host["from"], &host["line"]), (&"localhost".into(), &"file".into(), &line.into()));
 }
 
+#[test]
+fn show_tells_how_a_recipient_s_messages_are_gathered_with_the_defaults() {
+    let setup = Setup::new(587, &crate::support::pki::Authority::new("a CA").pem)
+        .recipient("floods@example.org", "accept = [{ recipient = \"ops@localhost\" }]\n[recipient.flood]\nburst = 30")
+        .recipient("slots@example.org", "accept = [{ recipient = \"desk@localhost\" }]\nrelease = { slots = \"15m\" }");
+    setup.configure();
+    let shown = text(&setup.run(&["config", "show"]).stdout);
+    let own = |of: &str| shown.lines().filter(|line| line.starts_with(of)).map(str::to_owned).collect::<Vec<_>>();
+    let all = [own("recipient[0].release"), own("recipient[1].flood"), own("recipient[2].release")].concat();
+    let values: Vec<&str> = all.iter().filter_map(|line| line.split("  #").next()).collect();
+    assert_eq!(
+        values,
+        [
+            "recipient[0].release = \"immediate\"",
+            "recipient[1].flood.burst = 30",
+            "recipient[1].flood.window = \"1m\"",
+            "recipient[1].flood.urgent_level = 12",
+            "recipient[1].flood.realert = \"1h\"",
+            "recipient[2].release.slots = \"15m\"",
+            "recipient[2].release.size = \"64KiB\"",
+        ],
+        "{shown}"
+    );
+}
+
 /// What `show` prints of a file's settings can be written into a file again.
 #[test]
 fn show_names_every_key_of_a_plain_section_that_the_sample_explains() {

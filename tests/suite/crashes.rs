@@ -183,8 +183,8 @@ fn account_for_numbers(setup: &Setup, arrived: &BTreeMap<u64, String>) {
     assert_eq!(unaccounted(&record(setup), "admin@example.org", &arrived), None);
 }
 
-/// What is wrong with the account of `recipient`'s numbers in the record: each one arrived, or was never used, or was
-/// removed by an operator; and none of them both.
+/// What is wrong with the account of `recipient`'s numbers in the record: each one arrived, or was never used, was
+/// removed by an operator, or is in a digest; and none of them both.
 pub fn unaccounted(record: &serde_json::Value, recipient: &str, arrived: &BTreeSet<u64>) -> Option<String> {
     let count = &record["recipients"][recipient];
     // Ranges: [first, last].
@@ -192,7 +192,7 @@ pub fn unaccounted(record: &serde_json::Value, recipient: &str, arrived: &BTreeS
         let ranges: Vec<(u64, u64)> = serde_json::from_value(count[name].clone()).unwrap_or_default();
         ranges.into_iter().flat_map(|(first, last)| first..=last).collect()
     };
-    let never = &listed("unused") | &listed("removed");
+    let never = &(&listed("unused") | &listed("removed")) | &listed("contained");
     let highest = count["highest"].as_u64().max(arrived.last().copied()).unwrap_or_default();
     let lost: Vec<u64> = (1..=highest).filter(|n| !arrived.contains(n) && !never.contains(n)).collect();
     let both = &never & arrived;

@@ -89,7 +89,7 @@ fn every_group_of_keys_the_sample_explains_is_accepted_together() {
     let groups = lines.chunk_by(|a, b| is_group(a) == is_group(b)).filter(|chunk| is_group(&chunk[0]));
     let groups: Vec<Vec<&str>> =
         groups.map(|group| group.iter().map(|line| line.trim_start_matches("#   ")).collect()).collect();
-    assert_eq!(groups.len(), 7, "{groups:?}");
+    assert_eq!(groups.len(), 8, "{groups:?}");
     for group in groups {
         let of_token = group.iter().any(|setting| setting.starts_with("token"));
         // In the place of the commented group: behind all keys of the relay host.

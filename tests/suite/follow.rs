@@ -344,6 +344,37 @@ fn secondary_mail_lacks_what_the_log_brought_field_for_field_and_nothing_else() 
 }
 
 #[test]
+fn alerts_of_a_log_wait_for_a_digest_like_any_and_none_is_read_again_when_it_has_taken_their_place() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let flood = "[recipient.flood]\nburst = 2\nwindow = \"1h\"\nrealert = \"off\"";
+    let setup = Setup::new(relay_host.port, &authority.pem)
+        .recipient("gathered@example.org", &format!("default = true\n{flood}"))
+        .following("from = \"start\"");
+    append(&setup, &(0..10).map(|nth| wazuh(&format!("gathered-{nth}"), 5, true)).collect::<String>());
+    let daemon = setup.start();
+    eventually("the rest to wait", || (daemon.status()["gathering"][0]["parked"] == 8).then_some(()));
+    daemon.flush();
+    relay_host.taken(13);
+    daemon.kill();
+    append(&setup, &wazuh("behind", 15, true));
+    let daemon = setup.start();
+    eventually("all to be sent", || {
+        let is_read = follow(&daemon)["behind_octets"] == 0 && names(&setup, &relay_host, 0).len() == 11;
+        (is_read && setup.spooled("queue").is_empty()).then_some(())
+    });
+    assert_eq!(daemon.terminate(), 0);
+    let all = opened(&setup, &relay_host, 1);
+    let digest = all.values().find(|one| one.subject == "8 alerts gathered").expect("a digest");
+    let text = String::from_utf8_lossy(digest.alert()).into_owned();
+    let singles = names(&setup, &relay_host, 1);
+    assert_eq!(singles.len(), 4, "two, the digest, and what was written behind the kill: {singles:?}");
+    for nth in 0..10 {
+        let name = format!("gathered-{nth}");
+        assert!(text.contains(&format!("{MARKER} {name}.")) || singles.contains(&name), "{name} is missing: {text}");
+    }
+}
+
+#[test]
 fn kill_9_at_random_moments_sends_each_alert_to_each_recipient_under_one_number() {
     let kills = std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"));
     let (relay_host, authority, _) = RelayHost::honest();

@@ -31,7 +31,7 @@ fn traced(setup: &Setup, options: &[&str]) -> Command {
 }
 
 /// Whether processes may be traced here; some containers forbid it.
-fn may_trace() -> bool {
+pub fn may_trace() -> bool {
     let tried = || Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
     have("strace") && met(tried().is_ok_and(|output| output.status.success()), "leave to trace a process")
 }
@@ -66,7 +66,7 @@ fn account(setup: &Setup, relay_host: &RelayHost) -> (BTreeMap<u64, String>, Val
 }
 
 /// `strace` on all threads of a running daemon; `None` where that is not allowed.
-fn attached(daemon: &Daemon<'_>, trace: &Path, options: &[&str]) -> Option<Child> {
+pub fn attached(daemon: &Daemon<'_>, trace: &Path, options: &[&str]) -> Option<Child> {
     let mut command = Command::new("strace");
     command.arg("-f").arg("-o").arg(trace).args(["-p", &daemon.id().to_string()]).args(options);
     let mut strace = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("strace runs");

@@ -67,7 +67,7 @@ fn heartbeat_size(sealer: &Sealer, to: usize, facts: &Facts) -> usize {
 }
 
 fn sealed_size(sealer: &Sealer, to: usize, sequence: u64, mail: &Mail, heartbeat: Option<serde_json::Value>) -> usize {
-    let number = Numbered { epoch: EPOCH, sequence, heartbeat, blocks: None };
+    let number = Numbered { epoch: EPOCH, sequence, heartbeat, blocks: None, contains: None };
     sealer.seal(mail, to, Vec::new(), &number).expect("sealed").message.len()
 }
 

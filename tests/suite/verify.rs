@@ -24,18 +24,18 @@ use crate::support::relay_host::RelayHost;
 use crate::support::{eventually, have, met};
 
 /// A recipient's machine: gpg with the secret key, mailboxes, what `verify` remembers.
-struct Desk {
+pub struct Desk {
     folder: tempfile::TempDir,
 }
 
 /// What `verify` said.
-struct Verdict {
+pub struct Verdict {
     code: i32,
     report: Value,
 }
 
 impl Desk {
-    fn new(key: &Cert) -> Self {
+    pub fn new(key: &Cert) -> Self {
         let desk = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         desk.import(&key.as_tsk().armored().to_vec().expect("armored"));
         desk
@@ -63,7 +63,7 @@ impl Desk {
     }
 
     /// An mbox of `messages`.
-    fn mbox(&self, name: &str, messages: &[&[u8]]) -> PathBuf {
+    pub fn mbox(&self, name: &str, messages: &[&[u8]]) -> PathBuf {
         let mut text = Vec::new();
         for message in messages {
             text.extend_from_slice(b"From ossec@example.org Fri Nov 20 19:26:58 2026\n");
@@ -81,7 +81,7 @@ impl Desk {
         command
     }
 
-    fn verify(&self, arguments: &[&Path]) -> Verdict {
+    pub fn verify(&self, arguments: &[&Path]) -> Verdict {
         verdict(&mut self.command(arguments))
     }
 
@@ -113,14 +113,14 @@ fn verdict(command: &mut Command) -> Verdict {
 
 impl Verdict {
     #[track_caller]
-    fn is(&self, code: i32, kinds: &[&str]) {
+    pub fn is(&self, code: i32, kinds: &[&str]) {
         let found: Vec<&str> =
             self.report["findings"].as_array().into_iter().flatten().filter_map(|one| one["kind"].as_str()).collect();
         assert_eq!((self.code, found.as_slice()), (code, kinds), "{:#}", self.report);
     }
 
     /// A list of numbers of the only run.
-    fn run(&self, name: &str) -> &Value {
+    pub fn run(&self, name: &str) -> &Value {
         assert_eq!(self.report["runs"].as_array().map(Vec::len), Some(1), "{:#}", self.report);
         &self.report["runs"][0][name]
     }

@@ -8,8 +8,8 @@ use toml::Value;
 
 use super::super::{Failure, say, say_json};
 use crate::config::{
-    Accept, Config, Fixed, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient, Relay,
-    TlsMode, Trust,
+    Accept, Config, Fixed, Flood, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient,
+    Relay, Release, TlsMode, Trust,
 };
 use crate::maillog::Output;
 
@@ -93,6 +93,8 @@ fn settings(config: &Config, places: &Places) -> Vec<Setting> {
     for (nth, one) in config.recipients.iter().enumerate() {
         all.extend(of(&format!("recipient[{nth}]"), recipient(one)));
         all.extend(one.fixed.iter().flat_map(|texts| of(&format!("recipient[{nth}].fixed"), fixed(texts))));
+        all.extend(one.flood.iter().flat_map(|one| of(&format!("recipient[{nth}].flood"), flood(one))));
+        all.extend(release(&format!("recipient[{nth}]"), &one.release));
     }
     for (nth, one) in config.relays.iter().enumerate() {
         all.extend(of(&format!("relay[{nth}]"), relay(one)));
@@ -213,6 +215,23 @@ fn fixed(fixed: &Fixed) -> Vec<(&'static str, Value)> {
         Value::Table(keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
     });
     vec![("subject", text(&fixed.subject)), ("every", duration(fixed.every)), ("texts", Value::Array(texts.collect()))]
+}
+
+fn flood(flood: &Flood) -> Vec<(&'static str, Value)> {
+    vec![
+        ("burst", number(flood.burst)),
+        ("window", duration(flood.window)),
+        ("urgent_level", number(flood.urgent_level)),
+        ("realert", flood.realert.map_or_else(|| text("off"), duration)),
+    ]
+}
+
+/// A word, or a table of its own.
+fn release(entry: &str, release: &Release) -> Vec<(String, Value)> {
+    let Some(slots) = release.slots() else { return of(entry, [("release", text("immediate"))]) };
+    let keys = [("slots", duration(slots.every)), ("size", size(slots.size))];
+    let urgent = slots.urgent_level.map(|level| ("urgent_level", number(level)));
+    of(&format!("{entry}.release"), keys.into_iter().chain(urgent))
 }
 
 /// Without a level what the IDS itself says counts.

@@ -47,7 +47,7 @@ fn row(listed: &Listed) {
     let mark = match listed.queue_name.as_str() {
         "active" => "*",
         "held" => "!",
-        "queue" => " ",
+        "queue" | "parked" => " ",
         _ => "#",
     };
     let arrival = time(listed.arrival_time);
@@ -104,6 +104,7 @@ fn fields(shown: &Shown) {
     let listed = &shown.listed;
     let place = match listed.queue_name.as_str() {
         "active" => "queue (being delivered)",
+        "parked" => "queue (waits for its digest or slot)",
         "queue" => "queue (waiting)",
         "held" => "held (by the operator)",
         "failed" => "failed (refused for good, or expired)",

@@ -120,6 +120,7 @@ fn not_running(file: &Path, doors: &Doors, error: &std::io::Error) -> Status {
         counts: Counts::default(),
         last_hour,
         last_day,
+        gathering: Vec::new(),
         spool,
         spool_unknown,
         relays: Vec::new(),

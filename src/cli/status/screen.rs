@@ -5,7 +5,8 @@
 use super::super::page::{Medium, Page, Paint};
 use super::super::{ago, days, span, time};
 use crate::status::{
-    AlarmStatus, Certificate, EXPIRES_SOON, End, FollowStatus, RecipientStatus, RelayStatus, State, Status, seconds_now,
+    AlarmStatus, Certificate, EXPIRES_SOON, End, FollowStatus, Gathering, RecipientStatus, RelayStatus, State, Status,
+    seconds_now,
 };
 
 /// The lines of it.
@@ -92,6 +93,13 @@ fn spool(page: &mut Page, status: &Status) {
     if let Some(oldest) = totals.oldest {
         page.put("  oldest       ", &format!("from {} ({})", time(oldest), ago(oldest)), Paint::Plain);
     }
+    status.gathering.iter().for_each(|one| gathering(page, one));
+}
+
+/// What of it waits for a recipient's digest or slot.
+fn gathering(page: &mut Page, gathering: &Gathering) {
+    let next = gathering.next_slot.map_or_else(String::new, |at| format!(", next slot {}", time(at)));
+    page.put("  gathering    ", &format!("{}: {} waiting{next}", gathering.recipient, gathering.parked), Paint::Plain);
 }
 
 /// A log whose alerts are read as it grows.

@@ -6,7 +6,7 @@ use crate::config::raw::{OneOrMore, RawAccept, RawAlerts};
 use crate::config::{Accept, Alerts, ConfigError, Recipient};
 
 /// The highest level of a rule, for OSSEC and Wazuh alike.
-const LEVEL: u32 = 16;
+pub(super) const LEVEL: u32 = 16;
 /// More tables are a mistake, not a plan; each is compared with each alert.
 const TABLES: usize = 200;
 

@@ -4,6 +4,7 @@ mod accept;
 mod alarm;
 mod fixed;
 mod follow;
+mod gathering;
 mod heartbeat;
 mod login;
 mod recipient;

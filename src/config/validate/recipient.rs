@@ -59,6 +59,8 @@ impl Validator<'_> {
             // A fixed text is chosen by an alert, and only one that can be told with certainty counts.
             split: raw.split.unwrap_or(false) || raw.fixed.is_some(),
             fixed: self.fixed(raw.fixed, &of_this("fixed"))?,
+            flood: self.flood(raw.flood, &of_this("flood"))?,
+            release: self.release(raw.release, &of_this("release"))?,
             certificates: certificates.iter().map(|name| self.path(name)).collect(),
             fingerprints,
             default: raw.default.unwrap_or(single),
@@ -75,6 +77,7 @@ impl Validator<'_> {
         };
         self.refuse_lossy_fixed(&recipient)?;
         self.refuse_lossy_split(&recipient)?;
+        self.refuse_idle_gathering(&recipient)?;
         Ok(recipient)
     }
 }

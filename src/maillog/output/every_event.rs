@@ -46,6 +46,8 @@ fn tell_all(text: &str) {
     maillog::expiring(text, text, text, text);
     maillog::sent(id, text, text, 0.5, text);
     maillog::deferred(id, text, text, 0.5, text, text);
+    maillog::gathered(id, text, 7, text);
+    maillog::larger_than_slot(id, text, 7);
     maillog::late(7, 7);
     maillog::late_no_more();
     maillog::undeliverable(id, text, text, 0.5, text, text, text);

@@ -390,6 +390,11 @@ impl Daemon<'_> {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("waited").is_none()
+    }
+
     /// kill -9 from outside.
     pub fn kill(mut self) {
         self.kill_now();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use rustls::pki_types::CertificateDer;
@@ -101,6 +101,8 @@ pub struct Taken {
     pub message: Vec<u8>,
     /// The connection it came through, counted from 1.
     pub session: usize,
+    /// When it came.
+    pub at: SystemTime,
 }
 
 #[derive(Default)]
@@ -336,7 +338,8 @@ fn inside(stream: TcpStream, session: usize, first: &Script, shared: &Shared) ->
                 shared.heard().offered += 1;
                 let honest = !script.acts.contains_key("END") || matches!(script.acts["END"], Act::Late(_));
                 if honest {
-                    shared.heard().taken.push(Taken { mail: mail.clone(), rcpt: rcpt.clone(), message, session });
+                    let (mail, rcpt, at) = (mail.clone(), rcpt.clone(), SystemTime::now());
+                    shared.heard().taken.push(Taken { mail, rcpt, message, session, at });
                 }
                 act(script, "END", stream.get_mut(), "250 2.0.0 Ok: queued as 4711")?;
             }

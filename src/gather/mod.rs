@@ -1,0 +1,310 @@
+//! What waits for its digest or slot: floods, of which the rest comes as one message, and recipients whose messages go in
+//! slots of time.
+//!
+//! ```text
+//! accept > decide > sealed and stored singly, parked (spool) > stored > due > digest, durable > the single ones go
+//! ```
+//!
+//! Guarantees: nothing waits here that is not sealed and durable in the spool by itself; text is kept in memory for the
+//! window or slot only, within bounds, and what is beyond them goes singly. A digest names the numbers it takes the place
+//! of, and none of those was ever offered to a delivery. On failure (sealing, disk, a changed configuration) the single
+//! ones are released; after a crash a new process knows of no parking, so they go out too. An attacker who causes floods
+//! makes digests; one who repeats a rule at a location hides the text of the repeats for `realert`, never their number.
+
+mod batch;
+mod digest;
+mod flood;
+mod gist;
+mod slots;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+pub use gist::Gist;
+pub use work::{farewell, flush, run};
+
+use crate::config::{self, Config};
+use crate::envelope::QueueId;
+use crate::mail::{Mail, Note};
+use crate::spool::Spool;
+use crate::status::Gathering;
+use batch::{Batch, Entry};
+use flood::Flood;
+use slots::{Slots, Turn};
+
+/// A longer mail is not kept: it goes by itself.
+const TEXT_LIMIT: usize = 1024 * 1024;
+/// What is kept for one recipient: entries, and octets of their text. A flood of a thousand alerts has some two million.
+const ENTRIES_LIMIT: usize = 10_000;
+const OCTETS_LIMIT: usize = 16 * 1024 * 1024;
+
+/// What becomes of an alert that is sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is offered to deliver at once.
+    Send,
+    /// It waits, and a digest or a slot will hold it.
+    Park,
+    /// It waits, and a digest will count it.
+    Count,
+}
+
+impl Fate {
+    /// Whether it is parked.
+    pub fn waits(self) -> bool {
+        self != Self::Send
+    }
+}
+
+/// What is known of an alert that may wait.
+#[derive(Debug)]
+pub struct Parked {
+    /// Its number.
+    number: u64,
+    arrival: SystemTime,
+    notes: Vec<Note>,
+    gist: Option<Gist>,
+    /// All of it, if a digest is to hold it.
+    text: Option<Vec<u8>>,
+}
+
+impl Parked {
+    /// What is to be remembered of `mail`, which was sealed with this number and these notes.
+    pub fn of(mail: &Mail, number: u64, notes: Vec<Note>, gist: Option<Gist>, fate: Fate) -> Self {
+        let is_kept = fate == Fate::Park && gist.is_some() && mail.octets.len() <= TEXT_LIMIT;
+        let text = is_kept.then(|| mail.octets.clone());
+        Self { number, arrival: mail.arrival, notes, gist, text }
+    }
+
+    /// About what it takes in memory.
+    fn octets(&self) -> usize {
+        let gist = self.gist.as_ref().map_or(0, Gist::octets);
+        200 + gist + self.text.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// Entries with what is kept of them, within bounds.
+#[derive(Default)]
+struct Kept {
+    entries: Vec<Entry>,
+    octets: usize,
+}
+
+impl Kept {
+    fn has_room(&self, octets: usize) -> bool {
+        self.entries.len() < ENTRIES_LIMIT && self.octets.saturating_add(octets) <= OCTETS_LIMIT
+    }
+
+    fn push(&mut self, id: QueueId, parked: Parked) {
+        self.octets += parked.octets();
+        self.entries.push((id, parked));
+    }
+
+    fn take(&mut self) -> Vec<Entry> {
+        self.octets = 0;
+        std::mem::take(&mut self.entries)
+    }
+}
+
+/// What waits, for all recipients.
+pub struct Gatherer {
+    spool: Arc<Spool>,
+    all: Mutex<BTreeMap<String, Own>>,
+    changed: Notify,
+}
+
+/// What waits for one.
+enum Own {
+    Flood(Flood),
+    Slots(Slots),
+}
+
+/// What is to be done now.
+enum Work {
+    /// Digests are to be made, and sent.
+    Digests(Batch),
+    /// A slot is there.
+    Slot { recipient: String, size: usize, turn: Turn, leaves: SystemTime },
+}
+
+impl Gatherer {
+    /// For the recipients of `config`. Whatever lies in the spool for one that has slots is parked: no delivery may have
+    /// begun.
+    pub fn open(config: &Config, spool: Arc<Spool>) -> Self {
+        let gatherer = Self { spool, all: Mutex::default(), changed: Notify::new() };
+        gatherer.reload(config);
+        gatherer
+    }
+
+    /// For the recipients of `config` from now on. What waits for one whose settings changed, or that is gone, is released
+    /// singly.
+    pub fn reload(&self, config: &Config) {
+        let mut all = self.all();
+        let mut before = std::mem::take(&mut *all);
+        for recipient in &config.recipients {
+            let address = recipient.address.to_string();
+            let own = before.remove(&address).and_then(|own| self.unless_changed(own, recipient));
+            if let Some(own) = own.or_else(|| self.new_own(recipient)) {
+                all.insert(address, own);
+            }
+        }
+        before.into_values().for_each(|own| self.release(own));
+        self.changed.notify_one();
+    }
+
+    fn unless_changed(&self, own: Own, recipient: &config::Recipient) -> Option<Own> {
+        let is_same = match &own {
+            Own::Flood(flood) => recipient.flood.as_ref() == Some(flood.settings()),
+            Own::Slots(slots) => recipient.release.slots() == Some(slots.settings()),
+        };
+        if is_same {
+            return Some(own);
+        }
+        self.release(own);
+        None
+    }
+
+    fn new_own(&self, recipient: &config::Recipient) -> Option<Own> {
+        if let Some(slots) = recipient.release.slots() {
+            let left = self.spool.park_all(recipient.address.as_str());
+            return Some(Own::Slots(Slots::new(slots.clone(), left, SystemTime::now())));
+        }
+        recipient.flood.clone().map(|flood| Own::Flood(Flood::new(flood)))
+    }
+
+    fn release(&self, own: Own) {
+        let ids = match own {
+            Own::Flood(flood) => flood.into_ids(),
+            Own::Slots(slots) => slots.into_ids(),
+        };
+        self.spool.release_parked(&ids);
+    }
+
+    /// What becomes of a mail of so many octets for `recipient`. Without a gist it is a fixed text.
+    pub fn decide(&self, recipient: &str, gist: Option<&Gist>, notes: &[Note], octets: usize) -> Fate {
+        match self.all().get_mut(recipient) {
+            Some(Own::Slots(slots)) => slots.decide(gist),
+            Some(Own::Flood(flood)) => {
+                let octets = octets + gist.map_or(0, Gist::octets);
+                gist.map_or(Fate::Send, |gist| flood.decide(gist, notes, octets, Instant::now()))
+            }
+            None => Fate::Send,
+        }
+    }
+
+    /// The entry `id` is durable, parked if its fate is to wait.
+    pub fn stored(&self, recipient: &str, id: &QueueId, fate: Fate, parked: Parked) {
+        match self.all().get_mut(recipient) {
+            Some(Own::Slots(slots)) if fate.waits() => slots.stored(id.clone(), parked),
+            Some(Own::Flood(flood)) => flood.stored(id.clone(), fate, parked, Instant::now()),
+            // The configuration changed meanwhile.
+            _ if fate.waits() => self.spool.release_parked([id]),
+            _ => {}
+        }
+        if fate.waits() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether messages for `recipient` go in slots.
+    pub fn is_in_slots(&self, recipient: &str) -> bool {
+        matches!(self.all().get(recipient), Some(Own::Slots(_)))
+    }
+
+    /// The parked entry `id`, of the relay's own, is durable, and takes a slot.
+    pub fn stored_alone(&self, recipient: &str, id: &QueueId) {
+        match self.all().get_mut(recipient) {
+            Some(Own::Slots(slots)) => slots.add_sealed(id.clone()),
+            _ => self.spool.release_parked([id]),
+        }
+    }
+
+    /// What waits, for `status`.
+    pub fn status(&self) -> Vec<Gathering> {
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        let of = |(recipient, own): (&String, &Own)| Gathering {
+            recipient: recipient.clone(),
+            parked: match own {
+                Own::Flood(flood) => flood.len(),
+                Own::Slots(slots) => slots.len(),
+            },
+            next_slot: match own {
+                Own::Flood(_) => None,
+                Own::Slots(slots) => Some(seconds(slots.next())),
+            },
+        };
+        self.all().iter().map(of).collect()
+    }
+
+    /// How long until something is due, if something waits.
+    fn until_due(&self) -> Option<Duration> {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let until = |own: &Own| match own {
+            Own::Flood(flood) => flood.due().map(|due| due.saturating_duration_since(now)),
+            Own::Slots(slots) => Some(slots.next().duration_since(clock).unwrap_or_default()),
+        };
+        self.all().values().filter_map(until).min()
+    }
+
+    /// What is to be done now.
+    fn due(&self) -> Vec<Work> {
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let work = |(recipient, own): (&String, &mut Own)| match own {
+            Own::Flood(flood) => {
+                let is_due = flood.due().is_some_and(|due| due <= now);
+                is_due.then(|| Work::Digests(self.batch(recipient, flood.take(now))))
+            }
+            Own::Slots(slots) => {
+                let leaves = slots.leaves();
+                let turn = slots.turn(clock, |last| self.spool.in_queue(last))?;
+                Some(Work::Slot { recipient: recipient.clone(), size: slots.settings().size, turn, leaves })
+            }
+        };
+        self.all().iter_mut().filter_map(work).collect()
+    }
+
+    /// Everything that waits for the end of a window.
+    fn take_floods(&self) -> Vec<Batch> {
+        let take = |(recipient, own): (&String, &mut Own)| match own {
+            Own::Flood(flood) => Some(self.batch(recipient, flood.take(Instant::now()))),
+            Own::Slots(_) => None,
+        };
+        self.all().iter_mut().filter_map(take).collect()
+    }
+
+    /// The news that waits for slots, and the size of a message in them.
+    fn take_news(&self) -> Vec<(usize, Batch)> {
+        let take = |(recipient, own): (&String, &mut Own)| match own {
+            Own::Flood(_) => None,
+            Own::Slots(slots) => Some((slots.settings().size, self.batch(recipient, slots.take()))),
+        };
+        self.all().iter_mut().filter_map(take).collect()
+    }
+
+    /// Gives back what a slot had no room for.
+    fn put_back(&self, recipient: &str, news: Vec<Entry>) {
+        match self.all().get_mut(recipient) {
+            Some(Own::Slots(slots)) => slots.put_back(news),
+            _ => self.spool.release_parked(news.iter().map(|(id, _)| id)),
+        }
+    }
+
+    /// The entry `id` has been offered in a slot of `recipient`.
+    fn offered(&self, recipient: &str, id: QueueId) {
+        if let Some(Own::Slots(slots)) = self.all().get_mut(recipient) {
+            slots.offered(id);
+        }
+    }
+
+    fn batch(&self, recipient: &str, entries: Vec<Entry>) -> Batch {
+        Batch::new(Arc::clone(&self.spool), recipient.to_owned(), entries)
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Own>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,184 @@
+//! One recipient's slots: in each exactly one message of one size goes, whether or not there is news.
+//!
+//! Slots are aligned to the clock. While the message of a slot still waits for a relay host that is out, no other is
+//! offered: when the relay host is back it gets one, not as many as there were slots or news.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::gist::Gist;
+use super::{Entry, Fate, Kept, Parked};
+use crate::config;
+use crate::envelope::QueueId;
+
+/// A message leaves this long after its slot began: what took long to seal and what was sealed before leave alike.
+pub const LEAD: Duration = Duration::from_millis(500);
+
+/// What waits.
+pub struct Slots {
+    settings: config::Slots,
+    next: SystemTime,
+    news: Kept,
+    /// Messages that go as they are: heartbeats, notices, large ones, what a crash left.
+    sealed: VecDeque<QueueId>,
+    /// Whose turn it is when both wait: neither must keep the other from its readers.
+    news_first: bool,
+    last: Option<QueueId>,
+}
+
+/// What a slot is for.
+pub enum Turn {
+    /// As much of this as there is room for.
+    News(Vec<Entry>),
+    /// This.
+    Sealed(QueueId),
+    /// A message without news.
+    Nothing,
+}
+
+impl Slots {
+    /// With what is `left` in the spool from before.
+    pub fn new(settings: config::Slots, left: Vec<QueueId>, now: SystemTime) -> Self {
+        let next = next_after(now, settings.every);
+        Self { settings, next, news: Kept::default(), sealed: left.into(), news_first: true, last: None }
+    }
+
+    pub fn settings(&self) -> &config::Slots {
+        &self.settings
+    }
+
+    pub fn next(&self) -> SystemTime {
+        self.next
+    }
+
+    /// When the message of the next slot is offered.
+    pub fn leaves(&self) -> SystemTime {
+        self.next + LEAD.min(self.settings.every / 2)
+    }
+
+    pub fn decide(&self, gist: Option<&Gist>) -> Fate {
+        let is_urgent = gist.zip(self.settings.urgent_level).is_some_and(|(gist, level)| gist.highest >= level);
+        if is_urgent { Fate::Send } else { Fate::Park }
+    }
+
+    /// An entry is durable, and parked. One that cannot be kept goes as it is.
+    pub fn stored(&mut self, id: QueueId, parked: Parked) {
+        match parked.text.is_some() && self.news.has_room(parked.octets()) {
+            true => self.news.push(id, parked),
+            false => self.sealed.push_back(id),
+        }
+    }
+
+    pub fn add_sealed(&mut self, id: QueueId) {
+        self.sealed.push_back(id);
+    }
+
+    /// What the slot that has come is for, if one has; `waiting` tells octets and attempts of what still lies in the queue.
+    pub fn turn(&mut self, now: SystemTime, waiting: impl Fn(&QueueId) -> Option<(u64, u32)>) -> Option<Turn> {
+        // Further ahead than a slot is long: the clock was set back.
+        let was_set_back = self.next.duration_since(now).is_ok_and(|ahead| ahead > self.settings.every);
+        if now < self.next && !was_set_back {
+            return None;
+        }
+        self.next = next_after(now, self.settings.every);
+        // One that the relay host would not take for its own sake must not keep the others.
+        let is_under_way = self.last.as_ref().and_then(waiting).is_some_and(|(_, attempts)| attempts == 0);
+        if is_under_way || was_set_back {
+            return None;
+        }
+        let is_news = !self.news.entries.is_empty() && (self.news_first || self.sealed.is_empty());
+        if is_news {
+            self.news_first = false;
+            return Some(Turn::News(self.news.take()));
+        }
+        self.news_first = true;
+        Some(self.sealed.pop_front().map_or(Turn::Nothing, Turn::Sealed))
+    }
+
+    /// Gives back what there was no room for.
+    pub fn put_back(&mut self, news: Vec<Entry>) {
+        let behind = self.news.take();
+        news.into_iter().chain(behind).for_each(|(id, parked)| self.news.push(id, parked));
+    }
+
+    pub fn offered(&mut self, id: QueueId) {
+        self.last = Some(id);
+    }
+
+    /// All the news.
+    pub fn take(&mut self) -> Vec<Entry> {
+        self.news.take()
+    }
+
+    pub fn len(&self) -> usize {
+        self.news.entries.len() + self.sealed.len()
+    }
+
+    pub fn into_ids(mut self) -> Vec<QueueId> {
+        self.news.take().into_iter().map(|(id, _)| id).chain(self.sealed).collect()
+    }
+}
+
+/// The first beginning of a slot behind `now`.
+fn next_after(now: SystemTime, every: Duration) -> SystemTime {
+    let (now, every) = (now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis(), every.as_millis().max(1));
+    let next = u64::try_from((now / every + 1) * every).unwrap_or(u64::MAX);
+    UNIX_EPOCH + Duration::from_millis(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    fn slots(left: Vec<QueueId>) -> Slots {
+        let settings = config::Slots { every: Duration::from_secs(60), size: 65_536, urgent_level: Some(14) };
+        Slots::new(settings, left, at(10))
+    }
+
+    fn news(slots: &mut Slots) {
+        let text = Some(b"text".to_vec());
+        let parked = Parked { number: 1, arrival: at(0), notes: Vec::new(), gist: Some(Gist::default()), text };
+        slots.stored(QueueId::new(at(0)), parked);
+    }
+
+    fn kind(turn: Option<Turn>) -> &'static str {
+        match turn {
+            None => "none",
+            Some(Turn::Nothing) => "nothing",
+            Some(Turn::News(_)) => "news",
+            Some(Turn::Sealed(_)) => "sealed",
+        }
+    }
+
+    #[test]
+    fn a_slot_comes_once_at_its_time_and_news_and_what_was_left_take_turns() {
+        let mut slots = slots(vec![QueueId::new(at(0)), QueueId::new(at(1))]);
+        news(&mut slots);
+        let mut turn = |seconds| kind(slots.turn(at(seconds), |_| None));
+        assert_eq!([turn(59), turn(60), turn(61), turn(119)], ["none", "news", "none", "none"]);
+        assert_eq!([turn(120), turn(181), turn(240)], ["sealed", "sealed", "nothing"]);
+        news(&mut slots);
+        assert_eq!(kind(slots.turn(at(1000), |_| None)), "news", "slots that were slept through are over");
+        assert_eq!(slots.next(), at(1020));
+    }
+
+    #[test]
+    fn while_the_last_message_waits_for_the_relay_host_no_other_is_offered() {
+        let mut slots = slots(Vec::new());
+        slots.offered(QueueId::new(at(0)));
+        assert_eq!(kind(slots.turn(at(60), |_| Some((1, 0)))), "none");
+        assert_eq!(kind(slots.turn(at(120), |_| Some((1, 1)))), "nothing", "it is refused for its own sake");
+        assert_eq!(kind(slots.turn(at(180), |_| None)), "nothing");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stops_no_slots() {
+        let mut slots = slots(Vec::new());
+        assert_eq!(kind(slots.turn(UNIX_EPOCH + Duration::from_secs(5), |_| None)), "none");
+        assert_eq!(slots.next(), UNIX_EPOCH + Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,57 @@
+//! Entries that wait for their digest or slot: durable in `queue/` like any, and claimed by the gatherer.
+//!
+//! Parking is a mark in memory. Guarantees: no delivery takes a parked entry; a new process knows of none, so after a crash
+//! all of them are offered; an entry that [`Spool::replace`] removes is named in a durable one, and its number is recorded
+//! as contained before it goes. On failure entries stay, claimed, and whoever parked them releases them: they come twice
+//! rather than never.
+
+use std::fs;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::start::state_file;
+use super::{Event, Spool};
+use crate::envelope::QueueId;
+use crate::ranges::Ranges;
+
+impl Spool {
+    /// Parks all entries for `recipient` that no delivery has in hand; which, oldest first.
+    pub fn park_all(&self, recipient: &str) -> Vec<QueueId> {
+        let mut index = self.index();
+        let free = index.free_of(recipient);
+        free.into_iter().filter(|id| index.park(id)).collect()
+    }
+
+    /// Offers parked entries to deliver, at once.
+    pub fn release_parked<'i>(&self, ids: impl IntoIterator<Item = &'i QueueId>) {
+        ids.into_iter().for_each(|id| self.release(id));
+        self.wake();
+    }
+
+    /// Octets of the message of the entry `id` and how often it was tried by itself, while it lies in `queue/`.
+    pub fn in_queue(&self, id: &QueueId) -> Option<(u64, u32)> {
+        self.index().get(id).map(|waiting| (waiting.size, waiting.attempts.count))
+    }
+
+    /// Removes the parked entries `ids` for `recipient`, which carry `numbers` of this run: a durable digest names them.
+    ///
+    /// # Errors
+    /// The record or the disk refuses; what is still in the index stays parked.
+    pub fn replace(&self, recipient: &str, ids: &[&QueueId], numbers: &Ranges) -> io::Result<()> {
+        self.numbers.record_contained(recipient, numbers)?;
+        for id in ids {
+            match fs::remove_file(self.queue.file(id.as_str())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let _ = fs::remove_file(state_file(&self.queue, id));
+            self.unsynced.store(true, Ordering::Release);
+            self.index().remove(id);
+            self.history.note(Event::new(id, "gathered"));
+        }
+        // Without this a power cut could bring them back: each would come once more.
+        self.sync(&self.queue)?;
+        self.measure();
+        Ok(())
+    }
+}
