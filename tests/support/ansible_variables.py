@@ -72,7 +72,7 @@ for name in set(own) & set(defaults):
 
 keys = sample_keys()
 recipient, relay, oauth = keys.pop("recipient"), keys.pop("relay"), keys.pop("relay.oauth")
-fixed, follow = keys.pop("recipient.fixed"), keys.pop("follow")
+fixed, flood, follow = keys.pop("recipient.fixed"), keys.pop("recipient.flood"), keys.pop("follow")
 expect(len(keys) >= 8 and len(relay) > 15 and len(oauth) >= 7, "keys of the sample were lost")
 for section, names in keys.items():
     there = set(internals["sealrelay__sections"].get(section, {}))
@@ -80,6 +80,7 @@ for section, names in keys.items():
 for section, names, entry, option in (
     ("recipient", recipient, "sealrelay__recipient_keys", own["sealrelay_more_recipients"]["options"]),
     ("recipient.fixed", fixed, "sealrelay__fixed_keys", own["sealrelay_more_recipients"]["options"]["fixed"]["options"]),
+    ("recipient.flood", flood, "sealrelay__flood_keys", own["sealrelay_more_recipients"]["options"]["flood"]["options"]),
     ("follow", follow, "sealrelay__follow_keys", own["sealrelay_follow"]["options"]),
     ("relay", relay, "sealrelay__relay_keys", own["sealrelay_more_relays"]["options"]),
     ("relay.oauth", oauth, "sealrelay__oauth_keys", own["sealrelay_more_relays"]["options"]["oauth"]["options"]),
@@ -87,7 +88,7 @@ for section, names, entry, option in (
     wanted = {VALUES.get(name, name) for name in names}
     there = set(internals[entry])
     expect(there == wanted, f"[[{section}]]: the sample and the role differ in {sorted(there ^ wanted)}")
-    specified = set(option) - {"oauth", "fixed"}
+    specified = set(option) - {"oauth", "fixed", "flood"}
     expect(there == specified, f"[[{section}]]: the role and its specification differ in {sorted(there ^ specified)}")
 
 text = README.read_text()
