@@ -180,7 +180,7 @@ trial_removal() {
     ! grep -qE 'proxy secret|client secret|refresh secret' "$work/play.log" || fail "no secret is shown"
     echo 'mine' >"$root/etc/sealrelay/notes-of-the-operator"
     converges '{}'
-    [ "$(cd "$root/etc/sealrelay" && find . -type f | sort | xargs)" = "./keys/ossec.pub ./notes-of-the-operator ./sasl_password ./sealrelay.toml" ] ||
+    [ "$(cd "$root/etc/sealrelay" && find . -type f | sort | xargs)" = "./keys/journalist.pub ./keys/ossec.pub ./notes-of-the-operator ./sasl_password ./sealrelay.toml" ] ||
         fail "what is no longer named is gone: $(find "$root/etc/sealrelay")"
     rm "$root/etc/sealrelay/notes-of-the-operator"
     converges '{}'
@@ -197,9 +197,19 @@ trial_everything_else() {
         "sealrelay_sender_subject": "an alert", "sealrelay_spool_directory": "/srv/sealrelay/spool", "sealrelay_spool_lifetime": "7d",
         "sealrelay_spool_quota": ["1GiB", "50%"], "sealrelay_spool_reserve": ["8MiB"], "sealrelay_state_directory": "/srv/sealrelay/state",
         "sealrelay_heartbeat_every": "12h", "sealrelay_control_socket": "/run/sealrelay/other.sock", "sealrelay_log_level": "debug",
+        "sealrelay_alarm_ping_url": "https://ping.example.org/secret", "sealrelay_alarm_ping_every": "3m", "sealrelay_alarm_ping_oldest": "20m",
+        "sealrelay_alarm_webhook_url": "https://hook.example.org/secret", "sealrelay_alarm_syslog": "192.0.2.1:514", "sealrelay_alarm_settle": "3m",
+        "sealrelay_alarm_name": "monitor", "sealrelay_alarm_proxy": "socks5://127.0.0.1:9050", "sealrelay_alarm_proxy_username": "p",
+        "sealrelay_alarm_proxy_password": "a secret", "sealrelay_alerts_rules": ["/var/ossec/rules"],
+        "sealrelay_follow": [{"path": "/var/ossec/logs/alerts/alerts.json", "from": "start", "email_level": 8, "alert_by_email": [31100],
+            "no_email_alert": [1002], "secondary": true}],
+        "sealrelay_more_recipients": [{"address": "alice@example.org", "certificate": "journalist.pub", "fingerprint": "'"$other"'",
+            "accept": [{"level": 10, "location": "server1|server2"}, {"rule": [502, 516]}], "split": true,
+            "release": {"slots": "30m", "size": "64KiB", "urgent_level": 14}}],
         "sealrelay_log_output": "json", "sealrelay_metrics_textfile": "/srv/sealrelay/state/metrics.prom",
         "sealrelay_metrics_socket": "/run/sealrelay/metrics.sock", "sealrelay_metrics_listen": "127.0.0.1:9725",
-        "sealrelay_recipient_options": {"format": "inline", "on_expired": "notice", "accept": [{"recipient": "root@localhost"}]},
+        "sealrelay_recipient_options": {"format": "inline", "on_expired": "notice", "accept": [{"recipient": "root@localhost"}],
+            "flood": {"burst": 10, "window": "2m", "urgent_level": 13, "realert": "2h"}},
         "sealrelay_relay_options": {"ehlo": "mon.example.org", "connections": 2, "timeout": "90s", "auth": "plain",
             "messages_per_hour": 1000, "messages_per_day": 5000}}'
     mkdir -p "$root/srv/sealrelay"
