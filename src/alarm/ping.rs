@@ -4,6 +4,9 @@
 //! recipient's last heartbeat was taken by a relay host within that time after it was made, and none is overdue by more.
 //! A day without alerts is a good day: the heartbeat shows it. With heartbeats off only the queue counts.
 //!
+//! What waits for its digest or slot does not count: that is how long it was told to wait. A heartbeat in slots has two of
+//! them more.
+//!
 //! What an operator holds does not count: it was seen and decided on, and stands in `status`; or one held message would
 //! stop the ping for good, until somebody switched the alarm off. A heartbeat that is held or failed was not taken; the
 //! next one makes it good. The first call comes some time after the start: a daemon that dies and comes back every few

@@ -1,7 +1,8 @@
 //! What a relay host can see of a message: a fixed set of headers, and the skeleton of RFC 3156 or one armored text.
 //!
-//! Guarantees: From, To, Date (UTC, zero seconds; for a recipient with slots the beginning of the day), Message-ID (random, at the sender's domain), Subject (the
-//! operator's fixed text), MIME-Version and Content-Type, and nothing else; no value comes from a client.
+//! Guarantees: From, To, Date (UTC, zero seconds; for a recipient with slots the beginning of the day), Message-ID (random,
+//! at the sender's domain), Subject (the operator's fixed text), MIME-Version and Content-Type, and nothing else; no value
+//! comes from a client.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -18,8 +18,7 @@
 //! Guarantees: when [`Spool::publish`] returns, every entry it was given is durable, and before that none is offered to
 //! deliver. Nothing leaves `queue/` but by [`Spool::complete`] (a relay host's final 250), [`Spool::replace`] (a durable
 //! entry contains it), [`Spool::fail`], damage, or an operator (`operator`); the last three keep the file, but for an
-//! operator's removal. Nothing is deleted by a timer. One
-//! process holds the spool (`lock`).
+//! operator's removal. Nothing is deleted by a timer. One process holds the spool (`lock`).
 //!
 //! On failure an operation leaves the entry where it was. Files that are none of ours are left alone and reported. An
 //! attacker who can write here could damage or take away entries, and add none that a recipient would take for ours.
