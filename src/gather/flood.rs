@@ -69,7 +69,8 @@ impl Flood {
             (Fate::Send | Fate::Park, None) => {}
         }
         if fate.waits() {
-            let end = self.window.filter(|_| fate == Fate::Park).map(|(end, _)| end);
+            // Its window may have ended, and been taken, while it was sealed: then it is due now.
+            let end = (fate == Fate::Park).then(|| self.window.map_or(now, |(end, _)| end));
             self.text_due = self.text_due.or(end);
             self.kept.push(id, parked);
         }
@@ -146,6 +147,21 @@ mod tests {
         assert_eq!(come(&mut flood, &gist(6, 5, None), end), Fate::Send, "a new window");
         assert_eq!(flood.due(), Some(end), "which puts nothing off");
         assert_eq!((flood.take(end).len(), flood.due()), (2, None));
+    }
+
+    #[test]
+    fn what_is_stored_when_its_window_has_been_taken_is_due_at_once() {
+        let (mut flood, now) = (flood(1), Instant::now());
+        for rule in 1..3 {
+            come(&mut flood, &gist(rule, 5, None), now);
+        }
+        let late = gist(3, 5, None);
+        assert_eq!(flood.decide(&late, &[], 1000, now), Fate::Park);
+        let end = now + Duration::from_secs(60);
+        assert_eq!(flood.take(end).len(), 1);
+        let parked = Parked { number: 3, arrival: SystemTime::now(), notes: Vec::new(), gist: Some(late), text: None };
+        flood.stored(QueueId::new(SystemTime::now()), Fate::Park, parked, end);
+        assert_eq!(flood.due(), Some(end), "it would wait until the next flood");
     }
 
     #[test]
