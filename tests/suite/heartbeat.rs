@@ -322,6 +322,29 @@ fn what_was_refused_and_what_was_the_second_of_a_session_is_told_as_it_was_count
     assert_eq!(noticed, 2, "each of them says so itself");
 }
 
+#[test]
+fn sessions_that_were_closed_to_make_room_are_told_as_the_clients_saw_it() {
+    use std::io::Read;
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem).listen("sessions = 4").heartbeat("24h");
+    let daemon = setup.start();
+    settled(&setup, &relay_host, 1);
+    let silent: Vec<Client> = (0..4).map(|_| Client::connect(&daemon.address).0).collect();
+    send_alert(&daemon.address, "room");
+    settled(&setup, &relay_host, 2);
+    send_now(&setup);
+    settled(&setup, &relay_host, 3);
+    // Whoever is still served hears nothing and is not at the end of the stream.
+    let is_closed = |mut client: Client| {
+        client.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a limit");
+        !matches!(client.stream.read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let closed = silent.into_iter().map(is_closed).filter(|closed| *closed).count();
+    assert!(closed > 0, "nobody was closed");
+    let told = heartbeats(&setup, &relay_host).pop().expect("a heartbeat");
+    assert_eq!(told["totals"]["closed_for_room"], closed, "{told}");
+}
+
 /// When the first recipient's certificate expires, as another program of OpenPGP reads it.
 fn expiry(setup: &Setup) -> Value {
     let policy = StandardPolicy::new();
