@@ -8,7 +8,7 @@ mod publish;
 
 use std::fmt::{self, Display, Write};
 
-pub use publish::{Make, bind, publish};
+pub use publish::{Bound, Make, bind, publish};
 
 use crate::status::{AlarmStatus, CertificateStatus, FollowStatus, RecipientStatus, RelayStatus, State, Status};
 
