@@ -2,128 +2,131 @@
 //! them safely on disk, and relays them over verified TLS.
 //!
 //! The modules below stand in the order mail travels: intake > route > seal > spool > deliver. Intake, follow, route,
-//! seal and spool do not call each other; `pipeline` joins them, `daemon` starts delivery, which knows the spool alone. (Small
-//! state files are written by the spool's `replace`, whoever keeps them.)
+//! seal and spool do not call each other; `pipeline` joins them, `daemon` starts delivery, which knows the spool alone.
+//! (Small state files are written by the spool's `replace`, whoever keeps them.)
+//!
+//! Each module says itself what it does, guarantees and does on failure, and what an attacker controls in it.
 
 #![forbid(unsafe_code)]
 
-// What mail carries.
+// --- What mail carries ---
 
-/// Envelopes, configured addresses, queue ids.
+// Envelopes, configured addresses, queue ids.
 pub mod envelope;
 
-/// One accepted mail, and what was noticed about it.
+// One accepted mail, and what was noticed about it.
 pub mod mail;
 
-/// Where in a followed log a message came from.
+// Where in a followed log a message came from.
 pub mod position;
 
-/// Sets of sequence numbers.
+// Sets of sequence numbers.
 pub mod ranges;
 
-// The way of a message.
+// --- The way of a message ---
 
-/// SMTP's lines, commands, replies and end of data: octets in, values out.
+// SMTP's lines, commands, replies and end of data: octets in, values out.
 pub mod smtp;
 
-/// Alert clients' sessions.
+// Alert clients' sessions.
 pub mod intake;
 
-/// What an alert says of itself.
+// What an alert says of itself.
 pub mod alert;
 
-/// The IDS's own logs of alerts, read as they grow.
+// The IDS's own logs of alerts, read as they grow.
 pub mod follow;
 
-/// Who gets a mail, and which of its alerts.
+// Who gets a mail, and which of its alerts.
 pub mod route;
 
-/// A mail as it is handed to each of its recipients.
+// A mail as it is handed to each of its recipients.
 pub mod share;
 
-/// What waits for its digest or slot.
+// What waits for its digest or slot.
 pub mod gather;
 
-/// Whose turn it is to get a fixed text.
+// Whose turn it is to get a fixed text.
 mod turns;
-/// Alerts that came by a log, known again when they come by mail.
+
+// Alerts that came by a log, known again when they come by mail.
 pub mod twins;
 
-/// OpenPGP: a mail becomes a message only its recipient can read.
+// OpenPGP: a mail becomes a message only its recipient can read.
 pub mod seal;
 
-/// Sealed messages on disk.
+// Sealed messages on disk.
 pub mod spool;
 
-/// Sealed messages to the relay host.
+// Sealed messages to the relay host.
 pub mod deliver;
 
-/// Who the relay host must be.
+// Who the relay host must be.
 pub mod tls;
 
-/// TCP to a host, by both IP families or through a proxy.
+// TCP to a host, by both IP families or through a proxy.
 pub mod connect;
 
-/// The one HTTP client: token servers.
+// The one HTTP client: token servers, pings, webhooks.
 pub mod https;
 
-// What joins and watches them.
+// --- What joins and watches them ---
 
-/// Route, seal and spool in one call; when it returns, 250 may be said.
+// Route, seal and spool in one call; when it returns, 250 may be said.
 pub mod pipeline;
 
-/// Start, tasks, signals, the end.
+// Start, tasks, signals, the end.
 pub mod daemon;
 
-/// What the daemon takes from itself before the first client.
+// What the daemon takes from itself before the first client.
 pub mod sandbox;
 
-/// What systemd is told.
+// What systemd is told.
 pub mod systemd;
 
-/// One signal, many listeners.
+// One signal, many listeners.
 pub mod shutdown;
 
-/// What operators set.
+// What operators set.
 pub mod config;
 
-/// One function for each event in a message's life.
+// One function for each event in a message's life.
 pub mod maillog;
 
-/// What the daemon counts and how it is.
+// What the daemon counts and how it is.
 pub mod status;
 
-/// The last hour and day of it, over restarts.
+// The last hour and day of it, over restarts.
 pub mod activity;
 
-/// What the relay tells each recipient of itself, day by day.
+// What the relay tells each recipient of itself, day by day.
 pub mod heartbeat;
 
-/// Who is told, beside mail, how the relay is: ping, webhook, syslog.
+// Who is told, beside mail, how the relay is: ping, webhook, syslog.
 pub mod alarm;
 
-/// The numbers of `status` for Prometheus.
+// The numbers of `status` for Prometheus.
 pub mod metrics;
 
-/// What `sealrelay queue` asks, answered by whoever holds the spool.
+// What `sealrelay queue` asks, answered by whoever holds the spool.
 pub mod queue;
 
-/// The local socket `status` and `queue` ask through.
+// The local socket `status` and `queue` ask through.
 pub mod control;
 
-/// The way to the relay host, tried and told.
+// The way to the relay host, tried and told.
 pub mod check;
 
-/// The sendmail personality: hands mail to the daemon of this machine.
+// The sendmail personality: hands mail to the daemon of this machine.
 pub mod sendmail;
 
-/// The recipient's side: whether all came, and came from the relay.
+// The recipient's side: whether all came, and came from the relay.
 pub mod verify;
 
-/// Configurations from what other programs were told.
+// Configurations from what other programs were told.
 pub mod import;
 
-/// The command line.
+// The command line.
 pub mod cli;
 
 // Not in the program: for `fuzz/`, and the replay of its seeds.

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: an alert counts as known to a recipient only if date, location, rule, level, description and the whole log
 //! text are equal, and so is each further field that the mail names; and only after it was durable for that recipient.
-//! Only digests are kept, of the last [`KEPT`]. They are in memory alone: after a restart nothing is known, and an alert
+//! Only digests are kept, of the last `KEPT`. They are in memory alone: after a restart nothing is known, and an alert
 //! comes twice rather than not at all. Nobody can make an alert go missing by this but by making an equal one arrive.
 
 use std::collections::{HashMap, VecDeque};

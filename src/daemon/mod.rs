@@ -6,7 +6,7 @@
 //!
 //! Guarantees: whatever must be there (configuration, trust, certificates, key, spool) is there before the first
 //! client is taken; a doubtful setting stops the start. At SIGTERM no client is taken any more, replies under way are
-//! finished, deliveries end cleanly within [`tasks::DRAIN`], and nothing is lost if they do not. On failure of a part that
+//! finished, deliveries end cleanly within `tasks::DRAIN`, and nothing is lost if they do not. On failure of a part that
 //! alerts depend on the process ends, and whoever started it starts it again. An attacker chooses nothing here.
 
 mod advice;

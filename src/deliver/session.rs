@@ -42,7 +42,7 @@ impl Capabilities {
     }
 }
 
-/// Logs in once, without a memory of tokens from one login to the next: for `check`. Delivery has an [`Account`].
+/// Logs in once, without a memory of tokens from one login to the next: for `check`. Delivery has an `Account`.
 ///
 /// # Errors
 /// No mechanism in common, no token, or the relay host refuses.

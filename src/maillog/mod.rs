@@ -2,7 +2,7 @@
 //!
 //! The lines have Postfix's fields in Postfix's order, under our own name; to the journal the fields go by themselves too.
 //! The IDS reads them, and must never mail about us because of them: its rules fire on words such as those in
-//! [`TRIGGERS`]. Our own vocabulary has none of them (`undeliverable`, `crit`, `did not work` ...), and [`quiet`] is the
+//! [`TRIGGERS`]. Our own vocabulary has none of them (`undeliverable`, `crit`, `did not work` ...), and [`quiet()`] is the
 //! one door to the log: whatever a relay host, the system or a client put into a line leaves it in a form that fires
 //! nothing, with the second letter as `\xNN`.
 //!
