@@ -68,9 +68,35 @@ impl RelayStatus {
     pub(super) fn expires_soon(&self) -> Option<String> {
         let certificate = self.certificate.as_ref().filter(|certificate| certificate.dates_count)?;
         let left = certificate.expires?.saturating_sub(seconds_now());
-        let days = left / (24 * 3600);
-        (left < EXPIRES_SOON).then(|| {
-            format!("relay host {}: its certificate expires in {days} day(s); its operator should renew it", self.relay)
-        })
+        let when = match left / (24 * 3600) {
+            // None of a later session is known: it may have been renewed since.
+            _ if left == 0 => "as last seen, has expired".to_owned(),
+            days => format!("expires in {days} day(s)"),
+        };
+        (left < EXPIRES_SOON)
+            .then(|| format!("relay host {}: its certificate {when}; its operator should renew it", self.relay))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a certificate that expires at this time, seconds since 1970.
+    fn warning(expires: u64, dates_count: bool) -> Option<String> {
+        let certificate =
+            Certificate { own: String::new(), expires: Some(expires), since: 0, before: None, dates_count };
+        let relay = "mx.example.org:587".to_owned();
+        RelayStatus { relay, certificate: Some(certificate), ..RelayStatus::default() }.expires_soon()
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_is_not_said_to_expire() {
+        let day = 24 * 3600;
+        assert_eq!(warning(seconds_now() + 15 * day, true), None);
+        assert!(warning(seconds_now() + 3 * day + 60, true).is_some_and(|text| text.contains("expires in 3 day(s);")));
+        assert!(warning(seconds_now() + 60, true).is_some_and(|text| text.contains("expires in 0 day(s);")));
+        assert!(warning(seconds_now() - 60, true).is_some_and(|text| text.contains("as last seen, has expired;")));
+        assert_eq!(warning(seconds_now() - 60, false), None);
     }
 }
