@@ -25,7 +25,7 @@ const BREAKS: [(&str, &[u8]); 13] = [
     ("U+2028", b"\xe2\x80\xa8"),
 ];
 const GREETINGS: [&str; 2] = ["HELO table", "EHLO table"];
-/// Octets the session reads at once (`CHUNK` in `intake/session.rs`).
+/// Octets the session reads at once (`CHUNK` in `intake/session/connection.rs`).
 const CHUNK: usize = 16 * 1024;
 
 /// Whether the server stays silent for long enough to be sure that it saw no end.
