@@ -1,27 +1,34 @@
 //! Sequence numbers, per recipient, over restarts and crashes: every number is accounted for.
 //!
-//! A number stands in the header line of its entry. The record (`numbers.0` and `numbers.1` in the state directory, JSON) holds for each
-//! recipient the highest number, the unused ones below it, those an operator removed and those a digest contains. **It is synced before an entry leaves the spool**, so at
-//! any time spool and record together know the last number, and no sync is needed before our 250.
+//! A number stands in the header line of its entry. The record (`numbers.0` and `numbers.1` in the state directory, JSON)
+//! holds for each recipient the highest number, the unused ones below it, those an operator removed and those a digest
+//! contains. **It is synced before an entry leaves the spool**, so at any time spool and record together know the last
+//! number, and no sync is needed before our 250. `count` keeps the accounts, this file says when they are written.
 //!
 //! What a crash leaves: numbers above the record that are in the spool (they count), and gaps between those (never
 //! durable, so never sent: they become unused ones). A number is never given out twice, not even one whose entry could
 //! not be stored, because an unlinked file may come back after a power cut.
 //!
 //! A new state directory begins a new random epoch.
+//!
+//! On failure to write the record the entry stays in the spool. An attacker chooses none of this; one who can write the
+//! state directory can make numbers come twice, which `verify` tells.
+
+mod count;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
+pub use count::Known;
 
 use super::slots::Slots;
 use super::sources::Sources;
 use crate::envelope::{hex, random};
 use crate::position::{FileId, Position, Source};
 use crate::ranges::Ranges;
+use count::{Count, Counts, Record};
 
 /// The numbers of all recipients.
 pub struct Numbers {
@@ -29,54 +36,6 @@ pub struct Numbers {
     known: Mutex<Counts>,
     /// Held while the record is written, so that two writers cannot put an older one over a newer one.
     slots: Mutex<Slots>,
-}
-
-#[derive(Default)]
-struct Counts {
-    recipients: BTreeMap<String, Count>,
-    /// How far followed logs were dealt with.
-    sources: Sources,
-    /// What the file on disk says for certain.
-    recorded: BTreeMap<String, Count>,
-}
-
-#[derive(Serialize, Deserialize, Default, Clone, PartialEq, Eq, Debug)]
-struct Count {
-    highest: u64,
-    /// Numbers up to `highest` that no durable entry carries, as far as is known: given back, or not stored yet.
-    unused: Ranges,
-    /// Numbers whose entries an operator removed: they will never come.
-    #[serde(default)]
-    removed: Ranges,
-    /// Numbers whose entries a durable digest, which names them, has replaced: they will never come.
-    #[serde(default)]
-    contained: Ranges,
-    /// Those of `unused` whose entries are being made.
-    #[serde(skip)]
-    under_way: BTreeSet<u64>,
-}
-
-/// What is known of one recipient's numbers.
-#[derive(Default, Clone, PartialEq, Eq, Debug)]
-pub struct Known {
-    /// The highest that was given out.
-    pub highest: u64,
-    /// Those whose entries are being made.
-    pub under_way: Ranges,
-    /// Those that were never used.
-    pub unused: Ranges,
-    /// Those whose entries an operator removed.
-    pub removed: Ranges,
-    /// Those whose entries a digest has replaced.
-    pub contained: Ranges,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Record {
-    epoch: String,
-    recipients: BTreeMap<String, Count>,
-    #[serde(default, skip_serializing_if = "Sources::is_empty")]
-    sources: Sources,
 }
 
 /// A number that was taken. If it goes without [`Number::stored`], it is an unused one.
@@ -122,7 +81,7 @@ impl Numbers {
         if has_news {
             // An entry of another epoch leaves without a record being written, and a recorded number does not tell
             // whether its place in the log was recorded with it: so what the spool says of logs is recorded now.
-            numbers.write(&mut numbers.slots.lock().unwrap_or_else(PoisonError::into_inner))?;
+            numbers.write(&mut numbers.slots())?;
         }
         Ok(numbers)
     }
@@ -135,12 +94,7 @@ impl Numbers {
     /// The next number for `recipient`.
     pub fn take(&self, recipient: &str) -> Number<'_> {
         let mut known = self.known();
-        let count = known.recipients.entry(recipient.to_owned()).or_default();
-        count.highest += 1;
-        let value = count.highest;
-        // Until its entry is durable nothing carries it.
-        count.unused.insert(value);
-        count.under_way.insert(value);
+        let value = known.entry(recipient).take();
         Number { numbers: self, recipient: recipient.to_owned(), value }
     }
 
@@ -159,7 +113,7 @@ impl Numbers {
         if self.known().is_recorded(recipient, number) {
             return Ok(());
         }
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots();
         if self.known().is_recorded(recipient, number) {
             return Ok(());
         }
@@ -172,9 +126,9 @@ impl Numbers {
     /// # Errors
     /// The record cannot be written; then the entries must stay.
     pub fn record_removed<'a>(&self, gone: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<()> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots();
         for (_, recipient, number) in gone.filter(|(epoch, ..)| *epoch == self.epoch) {
-            self.known().recipients.entry(recipient.to_owned()).or_default().removed.insert(number);
+            self.known().entry(recipient).removed.insert(number);
         }
         self.write(&mut slots)
     }
@@ -185,8 +139,8 @@ impl Numbers {
     /// # Errors
     /// The record cannot be written; then the entries must stay.
     pub fn record_contained(&self, recipient: &str, numbers: &Ranges) -> io::Result<()> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        self.known().recipients.entry(recipient.to_owned()).or_default().contained.add_all(numbers);
+        let mut slots = self.slots();
+        self.known().entry(recipient).contained.add_all(numbers);
         self.write(&mut slots)
     }
 
@@ -206,16 +160,7 @@ impl Numbers {
 
     /// What is known of `recipient`'s numbers now.
     pub fn of(&self, recipient: &str) -> Known {
-        let known = self.known();
-        let Some(count) = known.recipients.get(recipient) else { return Known::default() };
-        let under_way: Ranges = count.under_way.iter().copied().collect();
-        Known {
-            highest: count.highest,
-            unused: count.unused.clone().without(&under_way),
-            removed: count.removed.clone(),
-            contained: count.contained.clone(),
-            under_way,
-        }
+        self.known().recipients.get(recipient).map(Count::known).unwrap_or_default()
     }
 
     /// Where to go on reading the followed `log`: everything up to there is durable.
@@ -233,35 +178,12 @@ impl Numbers {
         self.known().sources.has(&source.log, source.at, recipient)
     }
 
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> MutexGuard<'_, Counts> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Counts {
-    fn is_recorded(&self, recipient: &str, number: u64) -> bool {
-        self.recorded.get(recipient).is_some_and(|count| {
-            let will_not_come = [&count.unused, &count.removed, &count.contained];
-            number <= count.highest && !will_not_come.iter().any(|numbers| numbers.contains(number))
-        })
-    }
-}
-
-impl Count {
-    /// An entry in the spool carries `number`.
-    fn spooled(&mut self, number: u64) {
-        if number > self.highest {
-            self.unused.add(self.highest + 1, number - 1);
-            self.highest = number;
-        }
-        self.unused.remove(number);
-        // It was to be removed, and a crash came first.
-        self.comes_after_all(number);
-    }
-
-    fn comes_after_all(&mut self, number: u64) {
-        self.removed.remove(number);
-        self.contained.remove(number);
     }
 }
 
