@@ -209,10 +209,13 @@ fn read_all<T: Send>(
     });
 }
 
-/// The header line of the entry `id`, unchecked.
+/// The header line of the entry `id`, unchecked; but its message is no larger than its file.
 pub fn read_header(directory: &Directory, id: &QueueId) -> Result<Header, EntryError> {
     let file = File::open(directory.file(id.as_str()))?;
-    entry::read_header(BufReader::with_capacity(HEADER_READ, file))
+    let length = file.metadata()?.len();
+    let header = entry::read_header(BufReader::with_capacity(HEADER_READ, file))?;
+    // What a bad disk makes of it must not take the room of others.
+    Ok(Header { size: header.size.min(length), ..header })
 }
 
 /// A missing or half-written hint is no hint.

@@ -33,7 +33,7 @@ impl Spool {
 
     /// Measures the room, and says in the log when there is too little.
     pub(super) fn measure(&self) -> Usage {
-        let used = self.index().octets() + self.held.tally().octets;
+        let used = self.index().octets().saturating_add(self.held.tally().octets);
         self.gauge.measure(used, self.failed.tally().octets)
     }
 

@@ -89,6 +89,32 @@ fn a_damaged_entry_never_replaces_one_that_was_set_aside_before() {
     assert_eq!(fs::read(at("queue/0123456789ABCDEF017")).expect("kept"), b"the second");
 }
 
+#[test]
+fn a_header_line_that_says_what_cannot_be_neither_stops_the_start_nor_uses_up_numbers_or_room() {
+    let (relay_host, setup) = with_leftovers(1);
+    let identity = relay_host.identity();
+    relay_host.now(Script::honest(&identity).says("greeting", "421 later"));
+    let entry = setup.spooled("queue").remove(0);
+    let most = u64::MAX;
+    for name in ["queue/0123456789ABCDEF017", "held/0123456789ABCDEF018"] {
+        let text = fs::read_to_string(&entry).expect("an entry");
+        let text = text.replacen("\"sequence\":1,", &format!("\"sequence\":{most},"), 1);
+        let size = text.split_once("\"size\":").and_then(|(_, rest)| rest.split_once([',', '}'])).expect("a size").0;
+        let text = text.replacen(&format!("\"size\":{size}"), &format!("\"size\":{most}"), 1);
+        assert_eq!(text.matches(&most.to_string()).count(), 2, "nothing was changed");
+        fs::write(setup.path("spool").join(name), text).expect("written");
+    }
+    let daemon = setup.start();
+    assert_eq!(daemon.status()["spool"]["room"], "enough");
+    send_alert(&daemon.address, "the next one");
+    relay_host.now(Script::honest(&identity));
+    daemon.flush();
+    relay_host.taken(2);
+    eventually("a damaged entry", || (setup.spooled("damaged").len() == 1).then_some(()));
+    assert_eq!(daemon.status()["recipients"][0]["last_number"], 2);
+    assert_eq!(daemon.terminate(), 0);
+}
+
 /// Runs the daemon, which must not start; its exit code and two lines.
 fn refused(setup: &Setup) -> (Option<i32>, String) {
     // Should it start all the same, it ends some time.

@@ -1,7 +1,8 @@
 //! The accounts of sequence numbers: which were given out, and what became of those that will never come.
 //!
 //! Guarantees: a number counts as removed or contained only until its entry is found or leaves all the same. A disk that
-//! refuses for long makes one range, not a long list. Nothing here fails, and no attacker chooses anything in it.
+//! refuses for long makes one range, not a long list. Nothing here fails. An attacker who can write to the spool chooses what
+//! header lines say, and can make gaps, but not use up the numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::sources::Sources;
 use crate::ranges::Ranges;
+
+/// So far above the highest number that is known no entry was ever written: its header line was changed on the disk, and
+/// would use up the numbers. Entries above the record are those that wait in the spool.
+const FARTHEST: u64 = 1 << 32;
 
 /// What is known of all recipients' numbers, and of followed logs.
 #[derive(Default)]
@@ -89,6 +94,9 @@ impl Count {
 
     /// An entry in the spool carries `number`.
     pub fn spooled(&mut self, number: u64) {
+        if number.saturating_sub(self.highest) > FARTHEST {
+            return;
+        }
         if number > self.highest {
             self.unused.add(self.highest + 1, number - 1);
             self.highest = number;

@@ -126,11 +126,17 @@ impl Numbers {
     /// # Errors
     /// The record cannot be written; then the entries must stay.
     pub fn record_removed<'a>(&self, gone: impl Iterator<Item = (&'a str, &'a str, u64)>) -> io::Result<()> {
+        let gone: Vec<_> = gone.filter(|(epoch, ..)| *epoch == self.epoch).collect();
         let mut slots = self.slots();
-        for (_, recipient, number) in gone.filter(|(epoch, ..)| *epoch == self.epoch) {
-            self.known().entry(recipient).removed.insert(number);
+        for (_, recipient, number) in &gone {
+            self.known().entry(recipient).removed.insert(*number);
         }
-        self.write(&mut slots)
+        self.write(&mut slots).inspect_err(|_| {
+            // They stay, and nobody may be told that they will not come.
+            for (_, recipient, number) in &gone {
+                self.known().entry(recipient).removed.remove(*number);
+            }
+        })
     }
 
     /// A durable digest for `recipient` takes the place of the entries of this run that carry `numbers`. As
@@ -258,6 +264,14 @@ mod tests {
     }
 
     #[test]
+    fn a_header_line_cannot_use_up_all_numbers() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let epoch = open(folder.path(), &[]).epoch().to_owned();
+        let numbers = open(folder.path(), &[(&epoch, "a@b", 5), (&epoch, "a@b", u64::MAX), (&epoch, "c@d", u64::MAX)]);
+        assert_eq!((numbers.take("a@b").value(), numbers.take("c@d").value()), (6, 1));
+    }
+
+    #[test]
     fn a_number_under_way_while_the_record_is_written_is_recorded_before_it_leaves() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let numbers = open(folder.path(), &[]);
@@ -320,6 +334,21 @@ mod tests {
         let again = open(folder.path(), &[(&epoch, "a@b", 2)]);
         again.record_before_leaving(&epoch, "a@b", 2).expect("recorded");
         assert_eq!(count(&open(folder.path(), &[]), "a@b"), Count { highest: 2, ..Count::default() });
+    }
+
+    #[test]
+    fn what_stays_because_its_removal_cannot_be_recorded_is_not_said_to_be_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        let epoch = numbers.epoch().to_owned();
+        (0..3).for_each(|_| numbers.take("a@b").stored());
+        numbers.record_removed([(epoch.as_str(), "a@b", 1)].into_iter()).expect("recorded");
+        for nth in [0, 1] {
+            std::os::unix::fs::symlink("/dev/full", folder.path().join(format!("full.{nth}"))).expect("linked");
+        }
+        *numbers.slots() = Slots::open(folder.path(), "full").expect("opened").0;
+        numbers.record_removed([(epoch.as_str(), "a@b", 2)].into_iter()).expect_err("the disk is full");
+        assert_eq!(numbers.of("a@b").removed, Ranges::of(1, 1));
     }
 
     #[test]
