@@ -98,14 +98,15 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Makes the folder of the socket `path`, if it is not there. The group must get through it, whatever the process's umask
-/// is.
+/// Makes the folder of the socket `path`, and those above it, if they are not there. The group must get through each of
+/// them, whatever the process's umask is.
 ///
 /// # Errors
-/// It cannot be made.
+/// One cannot be made.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
-    std::fs::create_dir_all(folder)?;
+    make_folder(folder)?;
+    std::fs::create_dir(folder)?;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o750))
 }
 
@@ -205,4 +206,20 @@ pub fn ask_within<T: for<'a> Deserialize<'a>>(patience: Duration, path: &Path, r
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(serde_json::from_slice(&answer)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_gets_through_every_folder_that_is_made_for_the_socket() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        make_folder(&folder.path().join("a/b/control.sock")).expect("made");
+        for made in ["a", "a/b"] {
+            let mode = std::fs::metadata(folder.path().join(made)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o750, "{made}");
+        }
+        make_folder(&folder.path().join("a/b/control.sock")).expect("there already");
+    }
 }

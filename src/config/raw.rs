@@ -1,4 +1,4 @@
-//! What the configuration file may say, key by key. Unknown keys are refused; defaults are in `validate.rs`.
+//! What the configuration file may say, key by key. Unknown keys are refused; defaults are in `validate`.
 
 use serde::Deserialize;
 
