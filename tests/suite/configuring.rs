@@ -304,9 +304,12 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn run(command: &str) -> Self {
+    /// Runs `config init` without an answer.
+    fn init(operator: &Operator) -> Self {
+        let file = operator.path("etc/sealrelay.toml");
+        let command = format!("{} --config {} config init", env!("CARGO_BIN_EXE_sealrelay"), file.display());
         let mut child = std::process::Command::new("script")
-            .args(["--quiet", "--return", "--flush", "--command", command, "/dev/null"])
+            .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -351,9 +354,7 @@ fn init_asks_on_a_terminal_again_where_an_answer_will_not_do_and_shows_no_passwo
         return;
     }
     let operator = Operator::new();
-    let file = operator.path("etc/sealrelay.toml");
-    let mut terminal =
-        Terminal::run(&format!("{} --config {} config init", env!("CARGO_BIN_EXE_sealrelay"), file.display()));
+    let mut terminal = Terminal::init(&operator);
     terminal.answer("1/8", "/nonexistent");
     terminal.answer("1/8", operator.path("admin.asc").to_str().expect("text"));
     terminal.answer("2/8", "12");
@@ -370,7 +371,7 @@ fn init_asks_on_a_terminal_again_where_an_answer_will_not_do_and_shows_no_passwo
     assert!(seen.contains("instead of 40") && seen.contains("Login: 235"), "{seen}");
     assert!(!seen.contains(PASSWORD), "{seen}");
     assert_eq!(fs::read_to_string(operator.path("etc/sasl_password")).expect("read"), format!("{PASSWORD}\n"));
-    let configuration = fs::read_to_string(&file).expect("read");
+    let configuration = fs::read_to_string(operator.path("etc/sealrelay.toml")).expect("read");
     assert!(configuration.contains("ca_file = \"certs/ca.pem\""), "{configuration}");
 }
 
@@ -380,9 +381,7 @@ fn a_terminal_that_goes_away_ends_init_with_nothing_written() {
         return;
     }
     let operator = Operator::new();
-    let file = operator.path("etc/sealrelay.toml");
-    let mut terminal =
-        Terminal::run(&format!("{} --config {} config init", env!("CARGO_BIN_EXE_sealrelay"), file.display()));
+    let mut terminal = Terminal::init(&operator);
     // End of file.
     terminal.answer("1/8", "\u{4}");
     for _ in 0..5 {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::send_alert;
 use crate::support::daemon::Setup;
+use crate::support::damage::not_set_aside;
 use crate::support::eventually;
 use crate::support::relay_host::{Act, RelayHost, Script};
 
@@ -127,28 +128,16 @@ fn the_first_success_after_a_setting_was_at_fault_brings_out_what_waits() {
 
 #[test]
 fn what_cannot_even_be_set_aside_is_tried_again_and_not_forgotten() {
-    let (relay_host, authority, identity) = RelayHost::honest();
-    relay_host.now(Script::honest(&identity).at("greeting", Act::Close));
+    let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem);
-    let daemon = setup.start();
-    send_alert(&daemon.address, "to be damaged");
-    eventually("trouble", || daemon.status()["relays"][0]["trouble"].is_string().then_some(()));
-    let entry = setup.spooled("queue").remove(0);
-    let mut octets = fs::read(&entry).expect("the entry");
-    let last = octets.len() - 5;
-    octets[last] ^= 1;
-    fs::write(&entry, &octets).expect("damaged");
-    // Something of that name lies there already, and nothing is overwritten.
-    let name = entry.file_name().expect("a name");
-    let taken = setup.path("spool/damaged").join(name);
-    fs::create_dir_all(&taken).expect("a folder in the way");
-    relay_host.now(Script::honest(&identity));
-    daemon.flush();
-    eventually("the log to tell", || setup.log().contains("its file cannot be read").then_some(()));
+    let (daemon, in_the_way) = not_set_aside(&setup, &relay_host, |octets| {
+        let last = octets.len() - 5;
+        octets[last] ^= 1;
+    });
     assert_eq!(daemon.status()["spool"]["queued"], 1);
-    fs::remove_dir(&taken).expect("out of the way");
+    fs::remove_dir(&in_the_way).expect("out of the way");
     daemon.flush();
-    eventually("damaged/", || taken.is_file().then_some(()));
+    eventually("damaged/", || in_the_way.is_file().then_some(()));
     assert_eq!(relay_host.heard().taken.len(), 0);
 }
 

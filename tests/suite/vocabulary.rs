@@ -10,6 +10,7 @@ use sealrelay::maillog::TRIGGERS;
 use crate::support::client::{Client, send_alert};
 use crate::support::clock::Clock;
 use crate::support::daemon::Setup;
+use crate::support::damage::not_set_aside;
 use crate::support::eventually;
 use crate::support::pki::Authority;
 use crate::support::relay_host::{Act, RelayHost, Script};
@@ -136,19 +137,9 @@ fn the_daemon_fires_no_rule_in_any_row_of_the_outcome_table() {
 
 #[test]
 fn a_disk_that_gives_back_something_else_fires_no_rule() {
-    let (relay_host, authority, identity) = RelayHost::honest();
-    relay_host.now(Script::honest(&identity).at("greeting", Act::Close));
+    let (relay_host, authority, _) = RelayHost::honest();
     let setup = Setup::new(relay_host.port, &authority.pem);
-    let daemon = setup.start();
-    send_alert(&daemon.address, "to be damaged");
-    eventually("trouble", || daemon.status()["relays"][0]["trouble"].is_string().then_some(()));
-    let entry = setup.spooled("queue").remove(0);
-    fs::write(&entry, b"failed attack error denied").expect("damaged");
-    let taken = setup.path("spool/damaged").join(entry.file_name().expect("a name"));
-    fs::create_dir_all(taken).expect("a folder in the way");
-    relay_host.now(Script::honest(&identity));
-    daemon.flush();
-    eventually("the log to tell", || setup.log().contains("its file cannot be read").then_some(()));
+    let (daemon, _) = not_set_aside(&setup, &relay_host, |octets| *octets = b"failed attack error denied".to_vec());
     assert_eq!(daemon.terminate(), 0);
     assert_eq!(setup.log().lines().find_map(fault), None);
 }

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod client;
 pub mod clock;
 pub mod daemon;
+pub mod damage;
 pub mod disk;
 pub mod faults;
 pub mod pki;
