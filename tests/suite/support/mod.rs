@@ -11,6 +11,7 @@ pub mod faults;
 pub mod pki;
 pub mod reader;
 pub mod relay_host;
+pub mod setup;
 pub mod token_server;
 pub mod web_server;
 
