@@ -158,7 +158,7 @@ impl Tasks {
         let Self { intake, deliver, follows, gathering, control, metrics, heart } = self;
         // What is not finished in time stays in the spool; nothing acknowledged depends on it.
         let _ = timeout(DRAIN, async {
-            (intake.await, deliver.await, control.await, metrics.await, follows.join_all().await)
+            (intake.await, deliver.await, control.await, metrics.await, all_ended(follows).await)
         })
         .await;
         // No client and no log is left who could add to it. What is not gathered in time lies in the spool singly.
@@ -168,5 +168,23 @@ impl Tasks {
         heart.farewell();
         running.note_activity();
         running.spool.history().flush();
+    }
+}
+
+/// Waits until all of `tasks` have ended. One that breaks off now is no reason to leave out what follows.
+async fn all_ended(mut tasks: JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_breaks_off_at_the_end_does_not_break_off_the_end() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { panic!("a fault") });
+        tasks.spawn(async {});
+        all_ended(tasks).await;
     }
 }

@@ -1,13 +1,14 @@
 //! Start-up from whatever a crash, an operator or a bad disk left in the spool.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::numbers::may_trace;
 use crate::support::client::{alert, send, send_alert};
-use crate::support::daemon::{Daemon, Setup, program};
+use crate::support::daemon::{Daemon, Setup, program, unprivileged};
 use crate::support::disk::SmallDisk;
 use crate::support::relay_host::{RelayHost, Script};
 use crate::support::{eventually, met, root};
@@ -243,6 +244,51 @@ fn a_spool_of_another_owner_is_refused_at_the_start_and_an_entry_of_another_owne
     assert_eq!(daemon.status()["spool"]["unreadable"], 1);
     assert!(others.exists());
     assert!(setup.log().contains("cannot be read, left where it is until the next start"));
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn the_name_of_every_folder_that_is_made_is_on_the_disk() {
+    if !may_trace() {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let text = fs::read_to_string(setup.configure()).expect("a configuration");
+    let setup = setup.with_configuration(&text.replace("\"spool\"", "\"new/er/spool\""));
+    let trace = setup.path("trace");
+    let options = ["-D", "-f", "-y", "-qq", "-e", "trace=fsync", "-o", trace.to_str().expect("text")];
+    let _daemon = setup.start_under("strace", &options, |_| ());
+    let own = setup.path("new");
+    for folder in [own.parent().expect("the test's"), &own, &setup.path("new/er"), &setup.path("new/er/spool")] {
+        let synced = format!("<{}>", folder.display());
+        eventually(&synced, || fs::read_to_string(&trace).ok().filter(|calls| calls.contains(&synced)));
+    }
+}
+
+#[test]
+fn folders_in_one_that_may_not_be_listed_are_taken() {
+    if !root() {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let text = fs::read_to_string(setup.configure()).expect("a configuration");
+    let text = text.replace("\"spool\"", "\"closed/spool\"").replace("\"state\"", "\"closed/state\"");
+    let setup = setup.with_configuration(&text);
+    setup.configure();
+    setup.give_away();
+    for name in ["closed", "closed/spool", "closed/state"] {
+        fs::create_dir(setup.path(name)).expect("made");
+        chown(setup.path(name), (name != "closed").then_some(1), None).expect("given");
+        fs::set_permissions(setup.path(name), fs::Permissions::from_mode(0o711)).expect("closed");
+    }
+    let run = setup.command(&["run"]);
+    let mut command = unprivileged(run.get_program());
+    command.args(run.get_args());
+    let daemon = setup.start_by(command);
+    send_alert(&daemon.address, "an alert");
+    relay_host.taken(1);
     assert_eq!(daemon.terminate(), 0);
 }
 

@@ -124,3 +124,18 @@ impl Count {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_line_cannot_use_up_all_numbers() {
+        let mut count = Count::default();
+        [5, u64::MAX].into_iter().for_each(|number| count.spooled(number));
+        assert_eq!(count.take(), 6);
+        // A long outage, in which nothing leaves and nothing is recorded, is none of that.
+        count.spooled(10_000_000);
+        assert_eq!(count.take(), 10_000_001);
+    }
+}

@@ -264,14 +264,6 @@ mod tests {
     }
 
     #[test]
-    fn a_header_line_cannot_use_up_all_numbers() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let epoch = open(folder.path(), &[]).epoch().to_owned();
-        let numbers = open(folder.path(), &[(&epoch, "a@b", 5), (&epoch, "a@b", u64::MAX), (&epoch, "c@d", u64::MAX)]);
-        assert_eq!((numbers.take("a@b").value(), numbers.take("c@d").value()), (6, 1));
-    }
-
-    #[test]
     fn a_number_under_way_while_the_record_is_written_is_recorded_before_it_leaves() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let numbers = open(folder.path(), &[]);
