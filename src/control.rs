@@ -7,7 +7,6 @@
 //! messages only.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,38 +76,6 @@ pub enum Reloaded {
 
 /// Answers a request into a stream; called on a blocking thread.
 pub type Answer = Arc<dyn Fn(Request, &mut dyn Write) -> io::Result<()> + Send + Sync>;
-
-/// Binds the socket at `path`, in place of one that a dead process left.
-///
-/// # Errors
-/// It cannot be made, or a living process answers there.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"));
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(file) if file.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket")),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) => {}
-    }
-    make_folder(path)?;
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
-}
-
-/// Makes the folder of the socket `path`, and those above it, if they are not there. The group must get through each of
-/// them, whatever the process's umask is.
-///
-/// # Errors
-/// One cannot be made.
-pub fn make_folder(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
-    make_folder(folder)?;
-    std::fs::create_dir(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o750))
-}
 
 /// Answers peers until `shutdown`.
 pub async fn serve(listener: UnixListener, answer: Answer, mut shutdown: Shutdown) {
@@ -206,20 +173,4 @@ pub fn ask_within<T: for<'a> Deserialize<'a>>(patience: Duration, path: &Path, r
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(serde_json::from_slice(&answer)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_group_gets_through_every_folder_that_is_made_for_the_socket() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        make_folder(&folder.path().join("a/b/control.sock")).expect("made");
-        for made in ["a", "a/b"] {
-            let mode = std::fs::metadata(folder.path().join(made)).expect("there").permissions().mode();
-            assert_eq!(mode & 0o777, 0o750, "{made}");
-        }
-        make_folder(&folder.path().join("a/b/control.sock")).expect("there already");
-    }
 }

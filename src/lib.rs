@@ -114,6 +114,9 @@ pub mod queue;
 // The local socket `status` and `queue` ask through.
 pub mod control;
 
+// Sockets in the file system, and their folders.
+mod unix_socket;
+
 // The way to the relay host, tried and told.
 pub mod check;
 

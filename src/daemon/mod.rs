@@ -26,11 +26,12 @@ use std::time::Duration;
 pub use error::StartError;
 
 use crate::config::Config;
-use crate::intake::{self, HandedOver};
+use crate::intake::HandedOver;
 use crate::sandbox::Sandbox;
 use crate::shutdown;
 use crate::spool::SpoolError;
-use crate::{control, maillog, systemd};
+use crate::unix_socket::{self, Reach};
+use crate::{maillog, systemd};
 use running::Running;
 use tasks::{Doors, Signals, Tasks};
 
@@ -43,12 +44,15 @@ pub fn confine(config: &Config) -> Result<Sandbox, StartError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     make_private(&config.state).map_err(|error| StartError::State(config.state.clone(), error))?;
     make_private(&config.spool).map_err(|source| SpoolError::Unusable { path: config.spool.clone(), source })?;
-    // A folder that cannot be made is told of when its socket cannot.
-    let _ = config.listen.socket.as_deref().map_or(Ok(()), intake::make_folder);
-    let _ = [Some(&config.control), config.metrics.socket.as_ref()]
-        .into_iter()
-        .flatten()
-        .try_for_each(|path| control::make_folder(path));
+    let sockets = [
+        (config.listen.socket.as_ref(), Reach::Everybody),
+        (Some(&config.control), Reach::Group),
+        (config.metrics.socket.as_ref(), Reach::Group),
+    ];
+    for (path, reach) in sockets {
+        // One that cannot be made is told of when its socket cannot.
+        let _ = path.map(|path| unix_socket::make_folder(path, reach));
+    }
     Ok(Sandbox::enter(config))
 }
 

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::heartbeat::Heart;
 use crate::intake::{self, HandedOver, Listener};
 use crate::shutdown::Shutdown;
+use crate::unix_socket::{self, Reach};
 use crate::{control, gather, metrics, systemd};
 
 /// How long the end may take.
@@ -51,7 +52,7 @@ impl Doors {
             .map_err(|(address, error)| StartError::Bind(address, error))?;
         Ok(Self {
             intake: bound.and_socket(handed, config.listen.socket.as_deref()),
-            control: control::bind(&config.control)
+            control: unix_socket::bind(&config.control, Reach::Group)
                 .map_err(|error| StartError::Control(config.control.clone(), error))?,
             metrics: metrics::bind(&config.metrics).await.map_err(|(name, error)| StartError::Metrics(name, error))?,
         })

@@ -1,18 +1,18 @@
 //! Where clients come in, and what is known of them: addresses over TCP, user and process over the Unix socket.
 //!
 //! The Unix socket is there for the sendmail command: the kernel says who connects, so the manifest can name an account
-//! instead of a port. Whoever may call the command may connect (mode 0666), as every account may on a loopback
-//! address. Guarantees: only a dead socket is replaced, never one that answers, nor anything that is no socket.
+//! instead of a port. Whoever may call the command may connect, as every account may on a loopback address. Guarantees: what
+//! is said of a client is the kernel's word, not its own; a socket that was handed over is left where it is.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::session::Client;
+use crate::unix_socket::{self, Reach};
 
 /// Who connected.
 pub enum Peer {
@@ -76,11 +76,7 @@ impl LocalDoor {
     /// # Errors
     /// It cannot be made, a living process answers there, or what lies there is no socket.
     pub fn open(path: &Path) -> io::Result<Self> {
-        make_way(path)?;
-        make_folder(path)?;
-        let listener = UnixListener::bind(path)?;
-        // The daemon's umask closes it to everybody else up to here.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        let listener = unix_socket::bind(path, Reach::Everybody)?;
         Ok(Self { listener, path: path.to_owned(), is_ours: true })
     }
 
@@ -99,29 +95,6 @@ impl LocalDoor {
     pub fn name(&self) -> String {
         self.path.display().to_string()
     }
-}
-
-fn make_way(path: &Path) -> io::Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(found) if !found.file_type().is_socket() => Err(io::Error::other("what lies there is no socket")),
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"))
-        }
-        Ok(_) => std::fs::remove_file(path),
-    }
-}
-
-/// Makes the folder of the socket `path`, if it is not there: systemd's RuntimeDirectory= does; without it we do, so that
-/// other accounts can pass through it.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_folder(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
-    std::fs::create_dir_all(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
 }
 
 impl Door for LocalDoor {
@@ -148,20 +121,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
+    async fn its_own_socket_goes_with_it() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("below/smtp.sock");
+        let path = folder.path().join("smtp.sock");
         let door = LocalDoor::open(&path).expect("made");
-        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o666);
-        assert_eq!(std::fs::metadata(folder.path().join("below")).expect("there").permissions().mode() & 0o777, 0o755);
-        assert!(LocalDoor::open(&path).is_err(), "a living one was replaced");
+        assert!(path.exists());
         drop(door);
         assert!(!path.exists());
-        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket that nobody serves"));
-        drop(LocalDoor::open(&path).expect("replaced"));
-        std::fs::write(&path, "a file").expect("written");
-        assert!(LocalDoor::open(&path).is_err());
-        assert_eq!(std::fs::read(&path).expect("there"), b"a file");
     }
 
     #[tokio::test]

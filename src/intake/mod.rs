@@ -21,7 +21,6 @@ mod session;
 mod sockets;
 mod surplus;
 
-pub use door::make_folder;
 pub use listener::Listener;
 pub use session::Keeper;
 pub use sockets::{Bound, HandedOver, bind};

@@ -15,9 +15,9 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Metrics;
-use crate::control;
 use crate::maillog;
 use crate::shutdown::Shutdown;
+use crate::unix_socket::{self, Reach};
 
 /// How often the file is written.
 const EVERY: Duration = Duration::from_secs(15);
@@ -42,7 +42,10 @@ pub struct Bound {
 /// # Errors
 /// A socket cannot be bound; which one.
 pub async fn bind(metrics: &Metrics) -> Result<Bound, (String, io::Error)> {
-    let unix = metrics.socket.as_deref().map(|path| control::bind(path).map_err(|e| (path.display().to_string(), e)));
+    let unix = metrics
+        .socket
+        .as_deref()
+        .map(|path| unix_socket::bind(path, Reach::Group).map_err(|e| (path.display().to_string(), e)));
     let tcp = match metrics.listen {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| (address.to_string(), error))?),
         None => None,
