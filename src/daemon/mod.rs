@@ -56,35 +56,6 @@ pub fn confine(config: &Config) -> Result<Sandbox, StartError> {
     Ok(Sandbox::enter(config))
 }
 
-/// A directory of mode 0700, its name on the disk. One that others can write to is not ours to trust.
-fn make_private(path: &Path) -> io::Result<()> {
-    make_lasting(path)?;
-    let mode = fs::metadata(path)?.mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(io::Error::other(format!(
-            "others can write to it (mode {mode:04o}); run: chmod go-w {}",
-            path.display()
-        )));
-    }
-    Ok(())
-}
-
-/// Makes the directory `path`, and those above it, if they are not there. Their names are on the disk when this returns: a
-/// power cut that took one would take all that lies in it.
-fn make_lasting(path: &Path) -> io::Result<()> {
-    let existed = path.is_dir();
-    let Some(above) = path.parent() else { return Ok(()) };
-    if !existed {
-        make_lasting(above)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    }
-    match File::open(above).and_then(|above| above.sync_all()) {
-        // It was there, in a folder that we may not open: whoever keeps that one has made it.
-        Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced,
-    }
-}
-
 /// Runs the daemon until it is told to end, on the sockets in `handed` or on its own, within `sandbox`.
 ///
 /// # Errors
@@ -118,4 +89,33 @@ async fn serve(config: &Config, handed: &HandedOver, sandbox: Sandbox) -> Result
     let _ = fs::remove_file(&config.control);
     maillog::stopped(running.spool.totals().queued);
     Ok(())
+}
+
+/// A directory of mode 0700, its name on the disk. One that others can write to is not ours to trust.
+fn make_private(path: &Path) -> io::Result<()> {
+    make_lasting(path)?;
+    let mode = fs::metadata(path)?.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "others can write to it (mode {mode:04o}); run: chmod go-w {}",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Makes the directory `path`, and those above it, if they are not there. Their names are on the disk when this returns: a
+/// power cut that took one would take all that lies in it.
+fn make_lasting(path: &Path) -> io::Result<()> {
+    let existed = path.is_dir();
+    let Some(above) = path.parent() else { return Ok(()) };
+    if !existed {
+        make_lasting(above)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    }
+    match File::open(above).and_then(|above| above.sync_all()) {
+        // It was there, in a folder that we may not open: whoever keeps that one has made it.
+        Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
