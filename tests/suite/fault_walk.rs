@@ -33,6 +33,8 @@ const FAULTS: [Fault; 5] =
     [Fault::Errno("EIO", 5), Fault::Errno("ENOSPC", 28), Fault::Errno("EDQUOT", 122), Fault::Kill, Fault::PowerCut];
 /// Trials at the same time: they wait, most of the time.
 const WALKERS: usize = 4;
+/// Calls that can return in the very moment in which the process ends.
+const AT_THE_SAME_TIME: usize = 4;
 /// Long enough for what is due at once.
 const A_MOMENT: Duration = Duration::from_secs(10);
 
@@ -462,8 +464,13 @@ impl Trial {
             let kind = line.split(['(', ' ']).filter(|word| !word.is_empty()).nth(1).unwrap_or_default();
             *seen.entry(kind).or_default() += 1;
         }
-        // What was under way when the process ended is noted by strace as it begins, by the library when it is done.
-        let cut_off = |kind: &str| log.lines().filter(|line| line.contains(kind) && line.ends_with("= ?")).count();
+        // What was under way when the process ended is noted by strace as it begins, by the library when it is done: a
+        // call without a result, and the last ones with one.
+        let at_the_end = log.lines().count().saturating_sub(AT_THE_SAME_TIME);
+        let cut_off = |kind: &str| {
+            let ended = |nth: usize, line: &str| line.ends_with("= ?") || nth >= at_the_end;
+            log.lines().enumerate().filter(|(nth, line)| line.contains(kind) && ended(*nth, line)).count()
+        };
         let calls = self.faults().calls();
         let counted = |kinds: &[&str]| calls.iter().filter(|call| kinds.contains(&call.kind.as_str())).count();
         let both = [

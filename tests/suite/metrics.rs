@@ -51,7 +51,7 @@ fn the_same_true_numbers_are_in_the_file_at_the_socket_and_at_the_address() {
             value(page, &format!("sealrelay_pin_mismatch_total{{relay=\"localhost:{}\"}}", relay_host.port)),
             0.0
         );
-        assert_eq!(value(page, "sealrelay_state"), 0.0);
+        assert_eq!(value(page, "sealrelay_state"), 0.0, "{}", daemon.status());
         assert!(!page.contains("sealrelay_spool_oldest"), "nothing waits");
     }
     // It is written every 15 s.
