@@ -185,9 +185,18 @@ fn removing_asks_first_and_the_number_is_recorded_as_removed() {
     let (relay_host, setup, honest) = not_now();
     let daemon = with_waiting(&setup, 3);
     let [first, second, _] = ids(&setup, "queue").try_into().expect("three");
-    for answer in ["", "n\n"] {
+    for answer in ["\n", "n\n"] {
         let asked = answered(&setup, &["queue", "remove", &first], answer);
         assert!(asked.contains("for good?") && asked.contains("Nothing was removed."), "{asked}");
+        assert_eq!(ids(&setup, "queue").len(), 3);
+    }
+    // A script must not take for done what nobody agreed to.
+    let fingerprint = setup.recipients[0].1.fingerprint().to_hex();
+    for unasked in [vec!["queue", "remove", &first], vec!["queue", "purge", "--fingerprint", &fingerprint]] {
+        let output = setup.run(&unasked);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains("nothing was removed") && said.contains("add --yes"), "{said}");
         assert_eq!(ids(&setup, "queue").len(), 3);
     }
     assert!(answered(&setup, &["queue", "remove", &first], "y\n").contains("1 message(s) removed"));
