@@ -111,6 +111,30 @@ fn show_tells_how_a_recipient_s_messages_are_gathered_with_the_defaults() {
     );
 }
 
+#[test]
+fn show_tells_whom_the_alarm_tells_with_the_defaults_and_not_their_addresses() {
+    let setup = Setup::new(587, &crate::support::pki::Authority::new("a CA").pem).logging(
+        "[alarm]\nca_file = \"ca.pem\"\nping_url_file = \"ping\"\nsyslog = \"192.0.2.1:514\"\nname = \"mon\"\n",
+    );
+    setup.write("ping", b"https://localhost/T0KEN");
+    setup.configure();
+    let shown = text(&setup.run(&["config", "show"]).stdout);
+    let own: Vec<&str> = shown.lines().filter(|line| line.starts_with("alarm.")).collect();
+    let values: Vec<&str> = own.iter().filter_map(|line| line.split("  #").next()).collect();
+    for expected in [
+        "alarm.ping_every = \"5m\"",
+        "alarm.ping_oldest = \"30m\"",
+        "alarm.ping_url_file = \"ping\"",
+        "alarm.settle = \"2m\"",
+        "alarm.syslog = \"192.0.2.1:514\"",
+        "alarm.name = \"mon\"",
+    ] {
+        assert!(values.contains(&expected), "{expected}: {shown}");
+    }
+    let secret = own.iter().find(|line| line.contains("ping_url_file")).expect("the file is named");
+    assert!(secret.ends_with("what it holds is not shown") && !shown.contains("T0KEN"), "{shown}");
+}
+
 /// What `show` prints of a file's settings can be written into a file again.
 #[test]
 fn show_names_every_key_of_a_plain_section_that_the_sample_explains() {
