@@ -5,8 +5,8 @@
 //! here does anything.
 //!
 //! Nothing here waits for systemd: its socket may be full, and mail must not stand still because nobody reads. What does
-//! not fit then is told again: ready, reloading and stopping as they were, the line as it is by then. On any other failure
-//! to tell, nothing happens: systemd draws its own conclusions.
+//! not fit then is told again: ready and reloading as they were, the line as it is by then. (That we end it sees anyway.) On
+//! any other failure to tell, nothing happens: systemd draws its own conclusions.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -237,6 +237,22 @@ fn init_makes_what_check_accepts_and_goes_the_way_to_the_relay_host() {
     let check = program().arg("--config").arg(operator.path("etc/sealrelay.toml")).args(["config", "check"]).output();
     assert!(check.expect("runs").status.success());
     assert!(operator.relay_host.heard().taken.is_empty(), "a message was sent");
+}
+
+/// On a hardened server root's files are root's alone, unless somebody sees to it.
+#[test]
+fn what_init_makes_can_be_read_by_the_service_whatever_the_umask_is() {
+    let operator = Operator::new();
+    let password = operator.path("typed").display().to_string();
+    let arguments = operator.arguments(&["--no-check", "--password-file", &password]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(program().get_program()).args(arguments);
+    let output = shell.stdin(Stdio::null()).output().expect("runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (name, mode) in [("", 0o755), ("keys", 0o755), ("certs", 0o755), ("keys/admin.asc", 0o644)] {
+        let path = operator.path("etc").join(name);
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, mode, "{name}");
+    }
 }
 
 #[test]

@@ -39,13 +39,16 @@ const MAPS: usize = 10;
 /// Where OSSEC and Wazuh keep theirs.
 const OSSEC_CONF: &str = "/var/ossec/etc/ossec.conf";
 
+/// A table for many questions: keys in small letters.
+type ByKey = HashMap<String, String>;
+
 /// What is read.
 struct Stack {
     place: Place,
     main: MainCf,
     ids: Option<Ids>,
     /// Tables of aliases that were read, by their names in main.cf.
-    tables: RefCell<HashMap<(String, Option<char>), HashMap<String, String>>>,
+    tables: RefCell<HashMap<(String, Option<char>), ByKey>>,
     /// How many names of them were followed.
     followed: Cell<usize>,
 }

@@ -1,9 +1,7 @@
 //! Who gets the mail, and from whom it is: aliases, procmail's script, generic maps.
 
-use std::collections::HashMap;
-
 use super::place::Table as Lines;
-use super::{MAPS, Stack, list};
+use super::{ByKey, MAPS, Stack, list};
 use crate::envelope::Address;
 use crate::import::draft::{Draft, UNKNOWN_LOGIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER};
 use crate::import::ossec::is_local;
@@ -114,9 +112,9 @@ impl Stack {
         })
     }
 
-    /// A table for many questions. Of two lines with one key the first counts.
-    fn by_key(&self, map: &str, separator: Option<char>) -> HashMap<String, String> {
-        let Lines::Text(lines) = self.place.table(map, separator) else { return HashMap::new() };
+    /// Of two lines with one key the first counts.
+    fn by_key(&self, map: &str, separator: Option<char>) -> ByKey {
+        let Lines::Text(lines) = self.place.table(map, separator) else { return ByKey::new() };
         lines.into_iter().rev().map(|(key, value, _)| (key.to_ascii_lowercase(), value)).collect()
     }
 
