@@ -364,8 +364,13 @@ impl Terminal {
         Self { child, output, seen: String::new() }
     }
 
-    /// Waits for `question`, and types `answer`.
+    /// Waits for `question`, and types `answer`, a line.
     fn answer(&mut self, question: &str, answer: &str) {
+        self.press(question, &format!("{answer}\n"));
+    }
+
+    /// Waits for `question`, and presses these keys.
+    fn press(&mut self, question: &str, keys: &str) {
         let mut new = String::new();
         while !new.contains(question) {
             let octets = self.output.recv_timeout(PATIENCE);
@@ -373,7 +378,7 @@ impl Terminal {
         }
         self.seen.push_str(&new);
         let input = self.child.stdin.as_mut().expect("piped");
-        input.write_all(format!("{answer}\n").as_bytes()).and_then(|()| input.flush()).expect("typed");
+        input.write_all(keys.as_bytes()).and_then(|()| input.flush()).expect("typed");
     }
 
     fn end(mut self) -> (i32, String) {
@@ -412,6 +417,30 @@ fn init_asks_on_a_terminal_again_where_an_answer_will_not_do_and_shows_no_passwo
     assert_eq!(fs::read_to_string(operator.path("etc/sasl_password")).expect("read"), format!("{PASSWORD}\n"));
     let configuration = fs::read_to_string(&file).expect("read");
     assert!(configuration.contains("ca_file = \"certs/ca.pem\""), "{configuration}");
+}
+
+#[test]
+fn ctrl_c_at_the_password_leaves_a_terminal_that_shows_what_is_typed_and_nothing_written() {
+    if !have("script") {
+        return;
+    }
+    let operator = Operator::new();
+    let path = |name: &str| operator.path(name).display().to_string();
+    let mut terminal = Terminal::run(&format!(
+        "trap : INT; {} --config {} config init --certificate {} --fingerprint {} --recipient admin@example.org \
+         --relay localhost --username {USERNAME}; echo \"code $?\"; stty -a",
+        env!("CARGO_BIN_EXE_sealrelay"),
+        path("etc/sealrelay.toml"),
+        path("admin.asc"),
+        operator.fingerprint
+    ));
+    terminal.answer("5/8", "");
+    terminal.press("7/8", "half a passw\u{3}");
+    let (_, seen) = terminal.end();
+    assert!(seen.contains("code 130"), "{seen}");
+    let modes = seen.split("code 130").nth(1).unwrap_or_default();
+    assert!(modes.contains(" echo ") && !modes.contains("-echo "), "{modes}");
+    assert!(!seen.contains("half a passw") && !operator.path("etc").exists(), "{seen}");
 }
 
 #[test]
