@@ -71,11 +71,12 @@ impl Identity {
 }
 
 impl Walls {
-    /// Whether `path` lies where this process can use nothing. Looking at what is there is still allowed.
+    /// Whether `path` is there and lies where this process can use nothing. Looking at what is there is still allowed; what
+    /// is not there nobody hides.
     pub fn hide(&self, path: &Path) -> bool {
         let real = real(path);
         let mut places = real.ancestors().filter_map(|place| place.metadata().ok());
-        !places.any(|place| self.reachable.contains(&Identity::of(&place)))
+        path.exists() && !places.any(|place| self.reachable.contains(&Identity::of(&place)))
     }
 }
 

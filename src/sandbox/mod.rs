@@ -64,7 +64,7 @@ impl Sandbox {
         Self { files: files.ok(), confinement }
     }
 
-    /// Whether `path` lies where this process can use nothing.
+    /// Whether `path` is there and lies where this process can use nothing.
     pub fn hides(&self, path: &Path) -> bool {
         self.files.as_ref().is_some_and(|walls| walls.hide(path))
     }

@@ -244,6 +244,9 @@ fn a_folder_that_comes_or_is_exchanged_while_the_daemon_runs_needs_a_restart_and
         let what = format!("{} lies where the daemon, since its start, can reach nothing", certificate.display());
         assert!(code == 78 && said.contains(&what), "{when}: {said}");
     };
+    // What is nowhere needs no restart, which would not help.
+    let (said, code) = daemon.reload();
+    assert_eq!(code, 0, "{said}");
     // Another folder of that name.
     fs::rename(&keys, &away).and_then(|()| fs::create_dir(&keys)).expect("exchanged");
     fs::copy(away.join("admin.asc"), &certificate).expect("copied");
