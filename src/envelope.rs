@@ -141,6 +141,23 @@ fn shown(octets: &[u8], is_shown: impl Fn(u8) -> bool) -> String {
     text
 }
 
+/// Whether a character, though no control, changes what a text seems to say: another order, a line where there is none,
+/// words that do not show.
+///
+/// These are Unicode's line and paragraph separators, all of its `Default_Ignorable_Code_Point` property (UAX #44, 16.0), in
+/// which are all of `Bidi_Control` (UAX #9), and what other format characters (Cf) have no glyph of their own: annotation
+/// marks and the joiners of hieroglyphs. Those with one stay, such as the Arabic number signs. Variation selectors and the
+/// joiners of emoji do not: what can be hidden in a row of them is more than an emoji is worth.
+pub fn misleads(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 /// `N` random octets.
 ///
 /// # Panics

@@ -27,7 +27,9 @@ impl Alarm {
         loop {
             let current = config.borrow_and_update().clone();
             let state = *settled.borrow_and_update();
-            let news = state.filter(|state| current.webhook.is_some() && self.record.told() != Some(*state));
+            // One that was named a moment ago has heard of nothing yet: it hears of what is not well.
+            let told = current.webhook.as_ref().map(|webhook| self.record.told(&webhook.url));
+            let news = state.filter(|state| told.is_some_and(|told| told != Some(*state)));
             tokio::select! {
                 () = shutdown.wait() => return,
                 // What was wrong may be repaired.
@@ -51,13 +53,13 @@ impl Alarm {
     /// Whether it was taken.
     async fn tell_once(&self, config: &config::Alarm, news: Option<State>) -> bool {
         let (Some(endpoint), Some(state)) = (&config.webhook, news) else { return false };
-        let before = self.record.told();
+        let before = self.record.told(&endpoint.url);
         // From here on it may have been shown, whatever becomes of the answer or of us: then the next state is told, even if
         // it is the one before.
-        self.record.tell(None);
+        self.record.tell(&endpoint.url, None);
         let outcome = post(endpoint, change(&config.name, &self.sight().with(state), before)).await;
         let taken = outcome.is_ok();
-        self.record.tell(taken.then_some(state));
+        self.record.tell(&endpoint.url, taken.then_some(state));
         self.webhook.note(&endpoint.url.host(), outcome);
         taken
     }

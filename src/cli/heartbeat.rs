@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, load, say, say_json};
+use super::{EX_TEMPFAIL, EX_UNAVAILABLE, Failure, say, say_json};
+use crate::config::Doors;
 use crate::control::{self, Request};
 
 /// Send every recipient a heartbeat now: how the relay is, and what became of every number
@@ -17,9 +18,9 @@ pub struct Arguments {
 }
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<u8, Failure> {
-    let config = load(file)?;
-    let made: BTreeMap<String, Option<u64>> = control::ask(&config.control, Request::Heartbeat).map_err(|error| {
-        let what = format!("the daemon does not answer on {}: {error}", config.control.display());
+    let control = Doors::find(file)?.control;
+    let made: BTreeMap<String, Option<u64>> = control::ask(&control, Request::Heartbeat).map_err(|error| {
+        let what = format!("the daemon does not answer on {}: {error}", control.display());
         Failure::new(what, "Start it, or run this as its user or a member of its group.", EX_UNAVAILABLE)
     })?;
     if arguments.json {

@@ -70,7 +70,7 @@ pub fn run(command: &Command) -> Result<u8, Failure> {
     finish(draft, options)
 }
 
-/// Nothing is written before it is known that all of it can be.
+/// Both files are written, or none.
 fn finish(mut draft: Draft, options: &Options) -> Result<u8, Failure> {
     options.write.iter().chain(&options.password_file).try_for_each(|path| new_file::refuse_existing(path))?;
     draft.fulfil(Wishes {
@@ -87,7 +87,10 @@ fn finish(mut draft: Draft, options: &Options) -> Result<u8, Failure> {
         new_file::write(file, format!("{}\n", password.reveal()).as_bytes(), Access::Secret)?;
     }
     match &options.write {
-        Some(file) => new_file::write(file, draft.to_string().as_bytes(), Access::Public)?,
+        Some(file) => new_file::write(file, draft.to_string().as_bytes(), Access::Public).inspect_err(|_| {
+            // It was made above, so it can go.
+            options.password_file.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        })?,
         None => say(draft.to_string().trim_end()),
     }
     for unknown in draft.unknown() {

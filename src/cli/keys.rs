@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{EX_CONFIG, Failure, load, say, say_json};
+use super::{EX_CONFIG, Failure, load_without_secrets, say, say_json};
 use crate::config::{Config, OpenPgpFingerprint};
 use crate::seal::signer::{self, Shown};
 use crate::seal::{self, Described, SignerError, Unusable};
@@ -68,8 +68,8 @@ const FORMAT: u32 = 1;
 pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Lint(arguments) => lint(arguments),
-        Command::List(arguments) => list(&load(file)?, arguments),
-        Command::Signer(arguments) => own_key(&load(file)?, arguments),
+        Command::List(arguments) => list(&load_without_secrets(file)?, arguments),
+        Command::Signer(arguments) => own_key(&load_without_secrets(file)?, arguments),
     }
 }
 

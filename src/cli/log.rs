@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::page::{Medium, Page, Paint};
 use super::status::not_open;
-use super::{EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, Failure, load, say, time};
+use super::{EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, Failure, load_without_secrets, say, time};
 use crate::config::Doors;
 use crate::control::{self, Request};
 use crate::seal::class_of;
@@ -93,7 +93,7 @@ fn find(file: &Path) -> Result<Vec<Event>, Failure> {
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(not_open(&doors)),
         Err(_) => {
-            let state = load(file)?.state;
+            let state = load_without_secrets(file)?.state;
             read_history(&state).map_err(|error| {
                 let what = format!("cannot look into {}: {error}", state.display());
                 Failure::new(

@@ -200,9 +200,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::new(error, "Look at this machine's limits.", EX_OSERR))
 }
 
-/// The configuration, for commands that need one.
+/// The configuration, for commands that use all of it.
 fn load(file: &std::path::Path) -> Result<Config, Failure> {
     Ok(Config::load(file)?)
+}
+
+/// The same for the others, which anybody may call who may read the configuration alone.
+fn load_without_secrets(file: &std::path::Path) -> Result<Config, Failure> {
+    Ok(Config::load_without_secrets(file)?)
 }
 
 /// `2026-11-20 19:26:58Z`, or `-`.

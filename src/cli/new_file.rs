@@ -1,6 +1,6 @@
 //! Files that a command makes for the operator: whole or not at all, and never over one that is there.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn fill(temporary: &Path, content: &[u8], access: Access) -> io::Result<()> {
     let mode = match access {
         Access::Public => 0o644,
         Access::Secret => {
-            give_to_service(temporary);
+            give_to_service(&file);
             0o400
         }
     };
@@ -76,9 +76,9 @@ fn fill(temporary: &Path, content: &[u8], access: Access) -> io::Result<()> {
 }
 
 /// Only root can; and whose it is decides nothing that `config check` would not notice.
-fn give_to_service(path: &Path) {
+fn give_to_service(file: &File) {
     if let Ok(Some(user)) = nix::unistd::User::from_name(SERVICE_USER) {
-        let _ = std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+        let _ = std::os::unix::fs::fchown(file, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
     }
 }
 
@@ -86,5 +86,5 @@ fn rename(temporary: &Path, path: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }

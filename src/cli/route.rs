@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{EX_DATAERR, EX_NOINPUT, Failure, load, say, say_json};
+use super::{EX_DATAERR, EX_NOINPUT, Failure, load_without_secrets, say, say_json};
 use crate::alert::{self, Block, Doubt, Groups, Kind};
 use crate::config::{Accept, Config, Format, Recipient};
 use crate::envelope::{Envelope, Path as ForwardPath, printable};
@@ -42,7 +42,7 @@ pub struct Arguments {
 
 pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
     let Command::Test(arguments) = command;
-    let config = load(file)?;
+    let config = load_without_secrets(file)?;
     let mail = arguments.mail(read(&arguments.file, config.listen.message_size)?);
     let (groups, warnings) = share::groups(&config);
     let shares = Shares::of(&mail, &config.recipients, &groups);

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat};
 
 use super::places::Places;
-use super::raw::RawConfig;
+use super::raw::{RawAlarm, RawConfig, RawRelay, RawSender};
+use crate::envelope::Address;
 
 /// The configuration file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/sealrelay/sealrelay.toml";
@@ -90,6 +91,28 @@ pub fn load(file: &Path) -> Result<(RawConfig, Places), LoadError> {
 /// As for [`load`], but for the unreadable file.
 pub fn load_if_readable(file: &Path) -> Result<RawConfig, LoadError> {
     read(file, &std::fs::read_to_string(file).unwrap_or_default())
+}
+
+/// What is left for commands that neither connect nor tell anybody: no key of it names a file with a secret. Whom alerts
+/// come from is still known.
+pub fn without_secrets(raw: RawConfig) -> RawConfig {
+    let login = raw.relay.first().and_then(|relay| relay.username.clone());
+    let login = login.filter(|login| login.parse::<Address>().is_ok());
+    let relay = |relay: RawRelay| RawRelay {
+        host: relay.host,
+        port: relay.port,
+        tls: relay.tls,
+        proxy: relay.proxy,
+        ca_file: relay.ca_file,
+        pins: relay.pins,
+        ..RawRelay::default()
+    };
+    RawConfig {
+        sender: RawSender { address: raw.sender.address.or(login), ..raw.sender },
+        relay: raw.relay.into_iter().map(relay).collect(),
+        alarm: RawAlarm::default(),
+        ..raw
+    }
 }
 
 fn read(file: &Path, text: &str) -> Result<RawConfig, LoadError> {

@@ -272,15 +272,26 @@ impl Config {
         Self::load_and_name(file).1
     }
 
-    /// The same, and every file and folder that was named: all of them, or those up to the one that could not be used.
+    /// The same for commands that neither connect nor tell anybody: no file with a secret is read, because it may be open
+    /// to the service alone, or be there for it alone (systemd's credentials). So there is no login, no client certificate
+    /// and nobody in `[alarm]`, whatever the file says.
+    ///
+    /// # Errors
+    /// As for [`Config::load`], but for what is wrong with those.
+    pub fn load_without_secrets(file: &Path) -> Result<Self, ConfigError> {
+        let (raw, places) = load::load(file)?;
+        let validated = validate::Validator::with(file, places).config(load::without_secrets(raw));
+        validated.map_err(first)
+    }
+
+    /// What [`Config::load`] does, and every file and folder that was named: all of them, or those up to the one that could not be used.
     pub fn load_and_name(file: &Path) -> (Vec<PathBuf>, Result<Self, ConfigError>) {
         let (raw, places) = match load::load(file) {
             Ok(loaded) => loaded,
             Err(error) => return (Vec::new(), Err(error.into())),
         };
         let validator = validate::Validator::with(file, places);
-        // The first fault is as good as any to stop for; at least one is there.
-        let loaded = validator.config(raw).map_err(|mut faults| faults.swap_remove(0));
+        let loaded = validator.config(raw).map_err(first);
         (validator.named(), loaded)
     }
 
@@ -293,4 +304,9 @@ impl Config {
         let config = validate::Validator::with(file, places.clone()).config(raw)?;
         Ok((config, places))
     }
+}
+
+/// As good as any to stop for; at least one is there.
+fn first(mut faults: Vec<ConfigError>) -> ConfigError {
+    faults.swap_remove(0)
 }

@@ -1,15 +1,16 @@
 //! The configuration that comes out, section by section, and how it is written.
 //!
 //! Guarantees: what is written parses as TOML to exactly what was `set`. Values are quoted by the toml crate, comments are
-//! one line of printable ASCII each. In place of a value with a control character, or one that is far too long, stands
-//! what `config check` refuses: a pin or a CA file that is lost must not become trust in the system's roots.
+//! one line of printable ASCII each. In place of a value with a control character or one that does not show, and of one
+//! that is far too long, stands what `config check` refuses: a pin or a CA file that is lost must not become trust in the
+//! system's roots.
 
 use std::fmt;
 
 use toml::Value;
 
 use crate::config::Secret;
-use crate::envelope::printable;
+use crate::envelope::{misleads, printable};
 
 /// What stands in place of something only the operator knows; `config check` refuses it.
 pub const UNKNOWN_FINGERPRINT: &str = "<40 hex digits of the certificate>";
@@ -28,7 +29,8 @@ pub const UNKNOWN_PIN: &str = "<sha256: as `sealrelay check` prints it>";
 
 /// In place of a value that cannot be written.
 const UNFIT: &str = "<not taken over>";
-const UNFIT_WHY: &str = "cannot be taken over: it holds a control character, or is too long.";
+const UNFIT_WHY: &str =
+    "cannot be taken over: it holds a control character, or one that does not show, or is too long.";
 
 /// Where the password goes unless another file is named.
 pub const PASSWORD_FILE: &str = "sasl_password";
@@ -142,6 +144,16 @@ impl Table {
 }
 
 impl Line {
+    /// What stands there until the operator fills it in.
+    fn unknown(&self) -> Option<&str> {
+        let Self::Set(_, value) = self else { return None };
+        if written(value).is_none() {
+            return Some(UNFIT);
+        }
+        let parts = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        parts.iter().filter_map(Value::as_str).find(|text| text.starts_with('<') && text.ends_with('>'))
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Note(text) => comment(text, "", f),
@@ -162,15 +174,15 @@ impl Line {
 
 /// The value in one line of TOML, if it is fit for one.
 fn written(value: &Value) -> Option<String> {
-    let fits = |text: &str| text.len() <= LIMIT && !text.chars().any(|c| c.is_control() || c == '\u{fffd}');
+    let is_unfit = |c: char| c.is_control() || misleads(c) || c == '\u{fffd}';
+    let fits = |text: &str| text.len() <= LIMIT && !text.contains(is_unfit);
     let fit = match value {
         Value::String(text) => fits(text),
         Value::Array(parts) => parts.len() <= 100 && parts.iter().all(|part| written(part).is_some()),
         Value::Table(table) => table.iter().all(|(key, value)| fits(key) && written(value).is_some()),
         _ => true,
     };
-    // U+2028 and the like are no newlines to TOML, and look like ones.
-    fit.then(|| inline(value)).filter(|text| !text.contains(['\n', '\r', '\u{2028}', '\u{2029}', '\u{85}']))
+    fit.then(|| inline(value)).filter(|text| !text.contains(['\n', '\r']))
 }
 
 fn inline(value: &Value) -> String {
@@ -284,14 +296,7 @@ impl Draft {
     /// What only the operator can fill in, in the order it stands.
     pub fn unknown(&self) -> Vec<&str> {
         let tables = [&self.sender].into_iter().chain(&self.recipients).chain(&self.relays);
-        let values = tables.flat_map(|table| &table.0).filter_map(|line| match line {
-            Line::Set(_, Value::String(text)) => Some(text.as_str()),
-            Line::Set(_, Value::Array(parts)) => {
-                parts.iter().find_map(|part| part.as_str().filter(|t| t.starts_with('<')))
-            }
-            _ => None,
-        });
-        values.filter(|text| text.starts_with('<') && text.ends_with('>')).collect()
+        tables.flat_map(|table| &table.0).filter_map(Line::unknown).collect()
     }
 
     /// What it must parse to.
@@ -371,6 +376,18 @@ mod tests {
         assert_eq!(text.parse::<toml::Table>().expect("TOML"), draft.as_table(), "{text}");
         assert!(!text.contains('\u{1b}') && text.is_ascii(), "{text}");
         assert!(text.contains("address cannot be taken over"), "{text}");
+        assert_eq!(draft.unknown(), [UNFIT, UNKNOWN_FINGERPRINT]);
+    }
+
+    #[test]
+    fn what_an_operator_reads_is_what_stands_there() {
+        for hostile in ["<\u{1b}]0;x\u{7}>", "a\u{202e}gro.elpmaxe@b", "a\u{200b}b@example.org", "\u{feff}x"] {
+            let mut draft = Draft::new("x");
+            draft.recipient(hostile).note(hostile).off("location", hostile);
+            let text = draft.to_string();
+            assert!(text.is_ascii(), "{text}");
+            assert_eq!(draft.unknown()[0], UNFIT, "{text}");
+        }
     }
 
     #[test]

@@ -154,7 +154,12 @@ impl Ids {
             draft.besides(format!("email_to beyond the first {PEOPLE}: not looked at."));
         }
         if let Some(line) = self.broken {
-            draft.besides(format!("{} line {line}: reading ended here: what follows is no XML.", self.name()));
+            // What is lost may be who else gets alerts: not a remark at the end.
+            draft.step(format!(
+                "Look at {} from line {line} on: what follows there is no XML, and is not read. Correct it in a copy, and \
+                 import the copy.",
+                self.name()
+            ));
         }
     }
 
@@ -312,4 +317,17 @@ fn remark(element: &Element) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_something_to_do_before_the_first_start() {
+        let text = "<ossec_config>\n<global><email_to>a@example.org</email_to></global>\n<!-- <email_alerts>";
+        let draft = import(Path::new("ossec.conf"), Ids::parse(text)).to_string();
+        let steps = draft.split("[sender]").next().unwrap_or_default();
+        assert!(steps.contains("Look at ossec.conf from line 3 on"), "{draft}");
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use saphyr_parser::{Event, Parser};
+use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::draft::{
     Draft, PASSWORD_FILE, Table, UNKNOWN_FILE, UNKNOWN_FINGERPRINT, UNKNOWN_HOST, UNKNOWN_LOGIN, UNKNOWN_PIN,
@@ -100,7 +100,7 @@ impl Site {
                     continue;
                 }
                 Event::Alias(_) if depth == 1 => Err("it is an alias"),
-                Event::Scalar(text, _, _, tag) if depth == 1 => scalar(&text, tag.is_some()),
+                Event::Scalar(text, style, _, tag) if depth == 1 => scalar(&text, style, tag.is_some()),
                 _ => continue,
             };
             match (key.take(), value) {
@@ -115,6 +115,11 @@ impl Site {
 
     /// What `name` is set to; empty counts as not set, as it does there.
     fn get(&self, name: &str) -> Option<&str> {
+        self.verbatim(name).map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    /// The same with the blanks that quotes keep around it.
+    fn verbatim(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.value.as_deref().ok().filter(|value| !value.is_empty())
     }
 
@@ -207,7 +212,7 @@ impl Site {
             return;
         };
         relay.set("username", login).set("password_file", PASSWORD_FILE);
-        match self.get("sasl_password") {
+        match self.verbatim("sasl_password") {
             Some(password) if !password.chars().any(char::is_control) => {
                 draft.password = Some(Secret::new(password.to_owned()));
             }
@@ -284,12 +289,14 @@ impl Site {
     }
 }
 
-fn scalar(text: &str, is_tagged: bool) -> Result<String, &'static str> {
-    match text.trim() {
+/// What stands in quotes is meant as it stands: a password may be `~`, or begin with a blank.
+fn scalar(text: &str, style: ScalarStyle, is_tagged: bool) -> Result<String, &'static str> {
+    match (style, text.trim()) {
         _ if is_tagged || text.starts_with("$ANSIBLE_VAULT") => Err("it is encrypted or tagged"),
-        template if template.contains("{{") || template.contains("{%") => Err("it is a template"),
-        "~" | "null" => Ok(String::new()),
-        other => Ok(other.to_owned()),
+        (_, template) if template.contains("{{") || template.contains("{%") => Err("it is a template"),
+        (ScalarStyle::Plain, "~" | "null" | "Null" | "NULL") => Ok(String::new()),
+        (ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted, _) => Ok(text.to_owned()),
+        (_, other) => Ok(other.to_owned()),
     }
 }
 
@@ -316,6 +323,26 @@ fn pin(text: &str, relay: &mut Table) -> String {
         Err(_) => {
             relay.note("smtp_relay_fingerprint is no fingerprint of a certificate.");
             UNKNOWN_PIN.to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(yaml: &str) -> Option<String> {
+        let draft = of_text(Path::new("site-specific"), &format!("sasl_username: u\n{yaml}\n")).expect("YAML");
+        draft.password.map(|password| password.reveal().to_owned())
+    }
+
+    #[test]
+    fn a_password_in_quotes_is_taken_as_it_stands() {
+        assert_eq!(password("sasl_password: ' a b '").as_deref(), Some(" a b "));
+        assert_eq!(password("sasl_password: \"~\"").as_deref(), Some("~"));
+        assert_eq!(password("sasl_password: plain # comment").as_deref(), Some("plain"));
+        for none in ["sasl_password: ~", "sasl_password: null", "sasl_password: ''", "sasl_password: '{{ vault }}'"] {
+            assert_eq!(password(none), None, "{none}");
         }
     }
 }

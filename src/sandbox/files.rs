@@ -4,7 +4,10 @@
 //! renames it into place, which a rule for the old one would not cover. A resolver that cannot read a new resolv.conf
 //! would defer all mail for ever.
 
+use std::collections::HashSet;
 use std::env;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -52,9 +55,29 @@ pub struct Needs {
 /// What is in force.
 pub struct Walls {
     /// Under these lies whatever this process can still use.
-    pub reachable: Vec<PathBuf>,
+    reachable: HashSet<Identity>,
     /// What is in force, for people.
     pub words: String,
+}
+
+/// The file system, and the number in it: the kernel's rules are for what a name led to when they were made.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity(u64, u64);
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+impl Walls {
+    /// Whether `path` is there and lies where this process can use nothing. Looking at what is there is still allowed; what
+    /// is not there nobody hides.
+    pub fn hide(&self, path: &Path) -> bool {
+        let real = real(path);
+        let mut places = real.ancestors().filter_map(|place| place.metadata().ok());
+        path.exists() && !places.any(|place| self.reachable.contains(&Identity::of(&place)))
+    }
 }
 
 impl Needs {
@@ -94,7 +117,7 @@ fn places(file: &Path) -> [PathBuf; 2] {
 }
 
 /// Where `path` really is: its links followed as far as it exists.
-pub fn real(path: &Path) -> PathBuf {
+fn real(path: &Path) -> PathBuf {
     let found = path.canonicalize().or_else(|error| {
         let (folder, name) = path.parent().zip(path.file_name()).ok_or(error)?;
         folder.canonicalize().map(|folder| folder.join(name))
@@ -107,11 +130,10 @@ pub fn real(path: &Path) -> PathBuf {
 /// # Errors
 /// The kernel has nothing that would do; in words for the log.
 pub fn restrict(needs: &Needs) -> Result<Walls, &'static str> {
-    let status = ruleset().and_then(|ruleset| with_rules(ruleset, needs)?.restrict_self());
+    let mut reachable = HashSet::new();
+    let status = ruleset().and_then(|ruleset| with_rules(ruleset, needs, &mut reachable)?.restrict_self());
     match status {
         Ok(status) if status.ruleset != RulesetStatus::NotEnforced => {
-            let reachable = [&needs.readable, &needs.writable, &needs.sockets].into_iter().flatten();
-            let reachable = reachable.map(|path| real(path)).collect();
             Ok(Walls { reachable, words: words(&status.ruleset, &status.landlock) })
         }
         _ => Err("this kernel has no Landlock that allows moves between folders (Linux 5.19), or it is switched off"),
@@ -139,7 +161,11 @@ fn scopes() -> BitFlags<Scope> {
     if notify { Scope::Signal.into() } else { Scope::Signal | Scope::AbstractUnixSocket }
 }
 
-fn with_rules(mut ruleset: RulesetCreated, needs: &Needs) -> Result<RulesetCreated, RulesetError> {
+fn with_rules(
+    mut ruleset: RulesetCreated,
+    needs: &Needs,
+    reachable: &mut HashSet<Identity>,
+) -> Result<RulesetCreated, RulesetError> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let write =
         read | make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer});
@@ -147,9 +173,10 @@ fn with_rules(mut ruleset: RulesetCreated, needs: &Needs) -> Result<RulesetCreat
     let rules = needs.readable.iter().map(|path| (path, read));
     let rules = rules.chain(needs.writable.iter().map(|path| (path, write)));
     for (path, access) in rules.chain(needs.sockets.iter().map(|path| (path, listen))) {
-        // What is not there needs no rule.
-        let Ok(handle) = PathFd::new(path) else { continue };
-        let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
+        // What is not there can have no rule, and stays out of reach when it comes.
+        let (Ok(handle), Ok(metadata)) = (PathFd::new(path), path.metadata()) else { continue };
+        let access = if metadata.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
+        reachable.insert(Identity::of(&metadata));
         ruleset = ruleset.add_rule(PathBeneath::new(handle, access))?;
     }
     for port in &needs.ports {

@@ -7,14 +7,14 @@
 //!
 //! Guarantees: whatever is in force is so for every thread, from before the configuration's first client on, and cannot be
 //! taken back; `status` says what it is. On failure (an older kernel, a container that forbids it) the daemon goes on and
-//! says so: a lost alert harms more than a wall less. What no start named, a reload cannot reach: [`Sandbox::hides`]
-//! knows it. An attacker controls nothing here.
+//! says so: a lost alert harms more than a wall less. What no start named, or found, a reload cannot reach:
+//! [`Sandbox::hides`] knows it. An attacker controls nothing here.
 
 mod calls;
 mod files;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,8 @@ pub struct Confinement {
 
 /// The walls around this process.
 pub struct Sandbox {
-    /// Under these lies what it can use; `None` for everywhere.
-    reachable: Option<Vec<PathBuf>>,
+    /// `None` if all files are within reach.
+    files: Option<files::Walls>,
     confinement: Confinement,
 }
 
@@ -61,14 +61,12 @@ impl Sandbox {
             landlock: files.as_ref().map_or_else(|why| format!("not in force: {why}"), |walls| walls.words.clone()),
             seccomp: calls.map_or_else(|why| format!("not in force: {why}"), |()| "in force".to_owned()),
         };
-        Self { reachable: files.ok().map(|walls| walls.reachable), confinement }
+        Self { files: files.ok(), confinement }
     }
 
-    /// Whether `path` lies where this process can use nothing.
+    /// Whether `path` is there and lies where this process can use nothing.
     pub fn hides(&self, path: &Path) -> bool {
-        let Some(reachable) = &self.reachable else { return false };
-        let real = files::real(path);
-        !reachable.iter().any(|folder| real.starts_with(folder))
+        self.files.as_ref().is_some_and(|walls| walls.hide(path))
     }
 
     /// What is in force.

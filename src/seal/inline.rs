@@ -10,9 +10,9 @@
 //! From: OSSEC HIDS <ossec@ossec.server>
 //! ```
 //!
-//! Lines end with LF. Control octets other than TAB, octets that are not UTF-8, and the characters that turn the order
-//! of a text or end a line unseen are written `\xNN`, octet by octet; a backslash that would read as such an escape is
-//! `\x5c`. CRLF and LF both end a line.
+//! Lines end with LF. Control octets other than TAB, octets that are not UTF-8, and the characters that change the order
+//! of a text, end a line unseen or do not show are written `\xNN`, octet by octet; a backslash that would read as such an
+//! escape is `\x5c`. CRLF and LF both end a line.
 //!
 //! Guarantees: nothing of a client's can stand in the block but in its place, on its line, since line ends are escaped
 //! there; every octet of the alert can be told from the text. A MIME body is shown as received, but with the texts in it
@@ -30,6 +30,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::manifest::Manifest;
 use super::mime::base64_lines;
 use super::original::Original;
+use crate::envelope::misleads;
 use crate::mail::{Mail, Note};
 
 /// Before the decoded form of a body that stands above as received.
@@ -98,8 +99,12 @@ fn body(text: &mut Vec<u8>, octets: &[u8]) {
 
 /// What no text has much of.
 fn octets_to_escape(octets: &[u8]) -> usize {
-    let is_one = |character: &char| character.is_control() && !matches!(character, '\r' | '\n' | '\t');
-    octets.utf8_chunks().map(|chunk| chunk.invalid().len() + chunk.valid().chars().filter(is_one).count()).sum()
+    let of = |character: char| match character {
+        '\r' | '\n' | '\t' => 0,
+        character if character.is_control() || misleads(character) => character.len_utf8(),
+        _ => 0,
+    };
+    octets.utf8_chunks().map(|chunk| chunk.invalid().len() + chunk.valid().chars().map(of).sum::<usize>()).sum()
 }
 
 fn escaped(text: &mut Vec<u8>, octets: &[u8]) {
@@ -128,12 +133,6 @@ fn escapes(text: &mut Vec<u8>, octets: &[u8]) {
 /// What follows a backslash.
 fn reads_as_escape(rest: &[u8]) -> bool {
     matches!(rest, [b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
-}
-
-/// Line and paragraph separators, marks, embeddings, overrides and isolates: they would show a text in another order, or
-/// a line where there is none.
-fn misleads(character: char) -> bool {
-    matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
 /// `body` under the `Content-*` fields `fields`, with the texts in it decoded.
@@ -246,6 +245,15 @@ mod tests {
             "\\x1b[31m caf\u{e9} \\xc2\\x9b2J \\xe2\\x80\\xaex"
         );
         assert_eq!(text(b"caf\xe9 \0\x7f"), "caf\\xe9 \\x00\\x7f");
+        // What is put between letters and does not show, and a byte order mark wherever it stands.
+        assert_eq!(
+            text("\u{feff}ro\u{200b}ot \u{2066}1\u{2069} a\u{e0041}".as_bytes()),
+            "\\xef\\xbb\\xbfro\\xe2\\x80\\x8bot \\xe2\\x81\\xa61\\xe2\\x81\\xa9 a\\xf3\\xa0\\x81\\x81"
+        );
+        assert_eq!(
+            text("\u{434}\u{5d0}\u{627}\u{65e5}\u{1f600}\u{301}".as_bytes()),
+            "\u{434}\u{5d0}\u{627}\u{65e5}\u{1f600}\u{301}"
+        );
         assert_eq!(text(br"C:\xampp C:\new C:\xab"), r"C:\xampp C:\new C:\x5cxab");
     }
 
@@ -263,6 +271,19 @@ mod tests {
             // Only the CR of a CRLF is lost.
             let expected = octets.iter().enumerate().filter(|(at, octet)| **octet != b'\r' || octets.get(at + 1) != Some(&b'\n'));
             proptest::prop_assert_eq!(unescaped(&text), expected.map(|(_, octet)| *octet).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_large_body_of_what_does_not_show_stands_in_base64_and_not_four_times_as_large() {
+        for unit in ["\u{202e}", "\u{200b}", "\u{e0041}", "\u{9b}"] {
+            let mut large = Vec::new();
+            body(&mut large, unit.repeat(LARGE).as_bytes());
+            assert!(
+                large.starts_with(NO_TEXT) && large.len() < unit.len() * LARGE * 3 / 2,
+                "{unit:?}: {}",
+                large.len()
+            );
         }
     }
 

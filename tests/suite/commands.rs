@@ -3,7 +3,7 @@
 use crate::support::client::send_alert;
 use crate::support::daemon::{Setup, program};
 use crate::support::disk::SmallDisk;
-use crate::support::relay_host::{Act, RelayHost, Script};
+use crate::support::relay_host::{Act, PASSWORD, RelayHost, Script};
 use crate::support::{eventually, met};
 
 #[test]
@@ -214,4 +214,58 @@ fn a_full_disk_refuses_with_451_loses_nothing_and_empties_again() {
     assert_eq!(relay_host.heard().taken.len(), taken, "something was sent twice");
     send_alert(&daemon.address, "there is room again");
     relay_host.taken(taken + 1);
+}
+
+#[test]
+fn commands_that_need_no_secret_do_without_the_files_that_hold_them() {
+    let (relay_host, authority, identity) = RelayHost::honest();
+    relay_host.now(Script::honest(&identity).says("END", "451 4.3.0 Not now"));
+    let lines = "proxy_username = \"x\"\nproxy_password_file = \"away\"\n";
+    let setup = Setup::new(relay_host.port, &authority.pem)
+        .another_relay(1, &format!("proxy = \"socks5://127.0.0.1:9\"\n{lines}"))
+        .another_relay(2, "client_certificate = \"away.pem\"\nclient_key = \"away\"")
+        .logging("[alarm]\nping_url_file = \"away\"\nwebhook_url_file = \"away\"\n");
+    // The service itself finds them all, as systemd's credentials: nobody else does.
+    let credentials = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, content: &[u8]| {
+        let path = credentials.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).expect("private");
+    };
+    put("sasl_password", PASSWORD.as_bytes());
+    put("away", b"https://localhost:1/x");
+    let whole = std::fs::read_to_string(setup.configure()).expect("read");
+    let without_identity = whole.replace("client_certificate = \"away.pem\"\nclient_key = \"away\"\n", "");
+    let setup = setup.with_configuration(&without_identity);
+    std::fs::remove_file(setup.path("sasl_password")).expect("removed");
+    let daemon = setup.start_with(|command| {
+        command.env("CREDENTIALS_DIRECTORY", credentials.path());
+    });
+    send_alert(&daemon.address, "an alert");
+    eventually("a deferred message", || (daemon.status()["counts"]["deferred"] == 1).then_some(()));
+    assert_eq!(setup.run(&["heartbeat"]).status.code(), Some(0));
+    let mail = setup.write("mail", b"Subject: x\r\n\r\ntext\r\n");
+    let commands: [&[&str]; 6] = [
+        &["queue", "list"],
+        &["keys", "list"],
+        &["keys", "signer"],
+        &["log"],
+        &["route", "test", mail.to_str().expect("a name")],
+        &["queue", "hold", "ALL"],
+    ];
+    let tried = || {
+        for command in commands {
+            let output = setup.run(command);
+            assert_eq!(output.status.code(), Some(0), "{command:?}: {output:?}");
+        }
+    };
+    tried();
+    assert_eq!(daemon.terminate(), 0);
+    // And where nothing but the file itself can be read.
+    setup.write("sealrelay.toml", whole.as_bytes());
+    tried();
+    let status = setup.run(&["status"]);
+    let screen = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(screen.contains(" 2 held") && screen.contains("from this account it could not start: "), "{screen}");
+    assert_eq!(setup.run(&["config", "check"]).status.code(), Some(78), "it tells of what is not there");
 }

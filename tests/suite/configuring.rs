@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -111,6 +111,30 @@ fn show_tells_how_a_recipient_s_messages_are_gathered_with_the_defaults() {
     );
 }
 
+#[test]
+fn show_tells_whom_the_alarm_tells_with_the_defaults_and_not_their_addresses() {
+    let setup = Setup::new(587, &crate::support::pki::Authority::new("a CA").pem).logging(
+        "[alarm]\nca_file = \"ca.pem\"\nping_url_file = \"ping\"\nsyslog = \"192.0.2.1:514\"\nname = \"mon\"\n",
+    );
+    setup.write("ping", b"https://localhost/T0KEN");
+    setup.configure();
+    let shown = text(&setup.run(&["config", "show"]).stdout);
+    let own: Vec<&str> = shown.lines().filter(|line| line.starts_with("alarm.")).collect();
+    let values: Vec<&str> = own.iter().filter_map(|line| line.split("  #").next()).collect();
+    for expected in [
+        "alarm.ping_every = \"5m\"",
+        "alarm.ping_oldest = \"30m\"",
+        "alarm.ping_url_file = \"ping\"",
+        "alarm.settle = \"2m\"",
+        "alarm.syslog = \"192.0.2.1:514\"",
+        "alarm.name = \"mon\"",
+    ] {
+        assert!(values.contains(&expected), "{expected}: {shown}");
+    }
+    let secret = own.iter().find(|line| line.contains("ping_url_file")).expect("the file is named");
+    assert!(secret.ends_with("what it holds is not shown") && !shown.contains("T0KEN"), "{shown}");
+}
+
 /// What `show` prints of a file's settings can be written into a file again.
 #[test]
 fn show_names_every_key_of_a_plain_section_that_the_sample_explains() {
@@ -213,6 +237,22 @@ fn init_makes_what_check_accepts_and_goes_the_way_to_the_relay_host() {
     let check = program().arg("--config").arg(operator.path("etc/sealrelay.toml")).args(["config", "check"]).output();
     assert!(check.expect("runs").status.success());
     assert!(operator.relay_host.heard().taken.is_empty(), "a message was sent");
+}
+
+/// On a hardened server root's files are root's alone, unless somebody sees to it.
+#[test]
+fn what_init_makes_can_be_read_by_the_service_whatever_the_umask_is() {
+    let operator = Operator::new();
+    let password = operator.path("typed").display().to_string();
+    let arguments = operator.arguments(&["--no-check", "--password-file", &password]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(program().get_program()).args(arguments);
+    let output = shell.stdin(Stdio::null()).output().expect("runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (name, mode) in [("", 0o755), ("keys", 0o755), ("certs", 0o755), ("keys/admin.asc", 0o644)] {
+        let path = operator.path("etc").join(name);
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, mode, "{name}");
+    }
 }
 
 #[test]
@@ -327,8 +367,13 @@ impl Terminal {
         Self { child, output, seen: String::new() }
     }
 
-    /// Waits for `question`, and types `answer`.
+    /// Waits for `question`, and types `answer`, a line.
     fn answer(&mut self, question: &str, answer: &str) {
+        self.press(question, &format!("{answer}\n"));
+    }
+
+    /// Waits for `question`, and presses these keys.
+    fn press(&mut self, question: &str, keys: &str) {
         let mut new = String::new();
         while !new.contains(question) {
             let octets = self.output.recv_timeout(PATIENCE);
@@ -336,7 +381,7 @@ impl Terminal {
         }
         self.seen.push_str(&new);
         let input = self.child.stdin.as_mut().expect("piped");
-        input.write_all(format!("{answer}\n").as_bytes()).and_then(|()| input.flush()).expect("typed");
+        input.write_all(keys.as_bytes()).and_then(|()| input.flush()).expect("typed");
     }
 
     fn end(mut self) -> (i32, String) {
@@ -373,6 +418,30 @@ fn init_asks_on_a_terminal_again_where_an_answer_will_not_do_and_shows_no_passwo
     assert_eq!(fs::read_to_string(operator.path("etc/sasl_password")).expect("read"), format!("{PASSWORD}\n"));
     let configuration = fs::read_to_string(operator.path("etc/sealrelay.toml")).expect("read");
     assert!(configuration.contains("ca_file = \"certs/ca.pem\""), "{configuration}");
+}
+
+#[test]
+fn ctrl_c_at_the_password_leaves_a_terminal_that_shows_what_is_typed_and_nothing_written() {
+    if !have("script") {
+        return;
+    }
+    let operator = Operator::new();
+    let path = |name: &str| operator.path(name).display().to_string();
+    let mut terminal = Terminal::run(&format!(
+        "trap : INT; {} --config {} config init --certificate {} --fingerprint {} --recipient admin@example.org \
+         --relay localhost --username {USERNAME}; echo \"code $?\"; stty -a",
+        env!("CARGO_BIN_EXE_sealrelay"),
+        path("etc/sealrelay.toml"),
+        path("admin.asc"),
+        operator.fingerprint
+    ));
+    terminal.answer("5/8", "");
+    terminal.press("7/8", "half a passw\u{3}");
+    let (_, seen) = terminal.end();
+    assert!(seen.contains("code 130"), "{seen}");
+    let modes = seen.split("code 130").nth(1).unwrap_or_default();
+    assert!(modes.contains(" echo ") && !modes.contains("-echo "), "{modes}");
+    assert!(!seen.contains("half a passw") && !operator.path("etc").exists(), "{seen}");
 }
 
 #[test]

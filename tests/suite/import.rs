@@ -224,6 +224,11 @@ fn what_is_written_is_new_and_the_password_is_its_owners_alone() {
     assert!(text(&output.stderr).contains("sealrelay.toml is there already"));
     assert_eq!(fs::read_to_string(&file).expect("read"), "mine");
     assert!(!password.exists());
+    // Where the configuration cannot be written, no password stays behind.
+    let nowhere = work.path().join("absent/sealrelay.toml");
+    let output = import(&folder, &["--write", nowhere.to_str().expect("text"), "--password-file", arguments[3]]);
+    assert_eq!(output.status.code(), Some(73));
+    assert!(!password.exists());
 }
 
 #[test]

@@ -66,6 +66,21 @@ fn what_is_held_stays_with_its_last_reply_until_it_is_released() {
 }
 
 #[test]
+fn what_a_file_of_the_spool_says_reaches_no_terminal_raw() {
+    let (_relay_host, setup, _) = not_now();
+    assert_eq!(with_waiting(&setup, 1).terminate(), 0);
+    let id = ids(&setup, "queue").remove(0);
+    let state = format!("spool/queue/{id}.state");
+    let text =
+        std::fs::read_to_string(setup.path(&state)).expect("a state").replace("Not now", "\\u001b]0;x\\u0007\u{202e}");
+    setup.write(&state, text.as_bytes());
+    for command in [vec!["queue", "list"], vec!["queue", "show", &id]] {
+        let said = done(&setup.run(&command));
+        assert!(said.contains("\\x1b]0;x\\x07") && !said.contains(['\u{1b}', '\u{202e}']), "{said:?}");
+    }
+}
+
+#[test]
 fn everything_is_held_released_and_removed_without_the_daemon_too() {
     let (relay_host, setup, honest) = not_now();
     assert_eq!(with_waiting(&setup, 3).terminate(), 0);
@@ -185,9 +200,18 @@ fn removing_asks_first_and_the_number_is_recorded_as_removed() {
     let (relay_host, setup, honest) = not_now();
     let daemon = with_waiting(&setup, 3);
     let [first, second, _] = ids(&setup, "queue").try_into().expect("three");
-    for answer in ["", "n\n"] {
+    for answer in ["\n", "n\n"] {
         let asked = answered(&setup, &["queue", "remove", &first], answer);
         assert!(asked.contains("for good?") && asked.contains("Nothing was removed."), "{asked}");
+        assert_eq!(ids(&setup, "queue").len(), 3);
+    }
+    // A script must not take for done what nobody agreed to.
+    let fingerprint = setup.recipients[0].1.fingerprint().to_hex();
+    for unasked in [vec!["queue", "remove", &first], vec!["queue", "purge", "--fingerprint", &fingerprint]] {
+        let output = setup.run(&unasked);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains("nothing was removed") && said.contains("add --yes"), "{said}");
         assert_eq!(ids(&setup, "queue").len(), 3);
     }
     assert!(answered(&setup, &["queue", "remove", &first], "y\n").contains("1 message(s) removed"));

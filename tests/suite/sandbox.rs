@@ -15,7 +15,7 @@ use sealrelay::config::Config;
 use sealrelay::daemon::confine;
 
 use crate::support::client::send_alert;
-use crate::support::daemon::{Setup, unprivileged};
+use crate::support::daemon::{Daemon, Setup, unprivileged};
 use crate::support::relay_host::RelayHost;
 use crate::support::{eventually, have, met, root};
 
@@ -220,6 +220,47 @@ fn a_reload_that_names_a_file_outside_says_so_and_asks_for_the_restart_that_help
         .expect("renewed");
     let (said, code) = daemon.reload();
     assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_folder_that_comes_or_is_exchanged_while_the_daemon_runs_needs_a_restart_and_that_is_said() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    // A volume of its own, say.
+    let volume = tempfile::tempdir().expect("a temporary folder");
+    let (keys, away) = (volume.path().join("keys"), volume.path().join("away"));
+    let certificate = keys.join("admin.asc");
+    fs::create_dir(&keys).expect("made");
+    fs::copy(setup.path("admin@example.org.asc"), &certificate).expect("copied");
+    let text = fs::read_to_string(setup.configure()).expect("read");
+    let setup =
+        setup.with_configuration(&text.replace("\"admin@example.org.asc\"", &format!("\"{}\"", certificate.display())));
+    let daemon = setup.start();
+    if !met(daemon.status()["sandbox"]["complete"] == true, "Landlock") {
+        return;
+    }
+    let needs_restart = |daemon: &Daemon<'_>, when: &str| {
+        let (said, code) = daemon.reload();
+        let what = format!("{} lies where the daemon, since its start, can reach nothing", certificate.display());
+        assert!(code == 78 && said.contains(&what), "{when}: {said}");
+    };
+    // What is nowhere needs no restart, which would not help.
+    let (said, code) = daemon.reload();
+    assert_eq!(code, 0, "{said}");
+    // Another folder of that name.
+    fs::rename(&keys, &away).and_then(|()| fs::create_dir(&keys)).expect("exchanged");
+    fs::copy(away.join("admin.asc"), &certificate).expect("copied");
+    needs_restart(&daemon, "exchanged");
+    assert_eq!(daemon.terminate(), 0);
+    fs::remove_dir_all(&keys).expect("removed");
+    // It starts with the copy that is kept of the certificate.
+    let daemon = setup.start();
+    fs::rename(&away, &keys).expect("back");
+    needs_restart(&daemon, "back again");
+    send_alert(&daemon.address, "an alert");
+    relay_host.taken(1);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(setup.start().reload().1, 0);
 }
 
 #[test]

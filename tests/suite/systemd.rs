@@ -26,10 +26,29 @@ impl Manager {
         command.env("NOTIFY_SOCKET", setup.path("notify")).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
     }
 
+    /// Fills its own queue, as a systemd does that reads nothing; whoever sends more must wait or lose it.
+    fn is_stuck(&self, setup: &Setup) {
+        let sender = UnixDatagram::unbound().expect("a socket");
+        sender.connect(setup.path("notify")).and_then(|()| sender.set_nonblocking(true)).expect("connected");
+        let sent = (0..100_000).take_while(|_| sender.send(b"X_NOTHING=1").is_ok()).count();
+        assert!((1..100_000).contains(&sent), "{sent} fit");
+    }
+
     fn next(&self) -> Option<String> {
         let mut octets = [0; 4096];
         let count = self.socket.recv(&mut octets).ok()?;
         Some(String::from_utf8_lossy(&octets[..count]).into_owned())
+    }
+
+    /// The next one that is not such.
+    fn next_but(&self, what: &str) -> Option<String> {
+        let until = Instant::now() + SOON;
+        while Instant::now() < until {
+            if let Some(message) = self.next().filter(|message| !message.contains(what)) {
+                return Some(message);
+            }
+        }
+        None
     }
 
     /// Whether such a message comes within this time.
@@ -68,6 +87,28 @@ fn systemd_hears_of_start_reload_and_end_and_the_watchdog_is_fed_with_a_line() {
     assert!(manager.hears("READY=1", SOON).is_some());
     assert_eq!(daemon.terminate(), 0);
     assert!(manager.hears("STOPPING=1", SOON).is_some());
+}
+
+#[test]
+fn a_systemd_that_reads_nothing_holds_up_no_reload_and_no_mail_and_hears_it_all_when_it_reads_again() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = Setup::new(relay_host.port, &authority.pem);
+    let manager = Manager::bind(&setup);
+    let daemon = setup.start_with(|command| Manager::environment(&setup, command));
+    assert!(manager.hears("WATCHDOG=1", SOON).is_some());
+    manager.is_stuck(&setup);
+    for _ in 0..2 {
+        assert_eq!(daemon.reload().1, 0);
+    }
+    send_alert(&daemon.address, "while systemd reads nothing");
+    relay_host.taken(1);
+    // Nothing is told twice: of two reloads it hears of the last one.
+    assert!(manager.hears("RELOADING=1\nMONOTONIC_USEC=", SOON).is_some());
+    assert_eq!(manager.next_but("X_NOTHING").as_deref(), Some("READY=1\n"));
+    let fed = manager.next_but("X_NOTHING").expect("a sign of life");
+    assert!(fed.contains("WATCHDOG=1") && fed.contains("STATUS=well; "), "{fed}");
+    manager.is_stuck(&setup);
+    assert_eq!(daemon.terminate(), 0, "nor does it hold up the end");
 }
 
 #[test]

@@ -168,6 +168,23 @@ fn members(name: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn every_secret_that_the_sample_names_can_be_a_credential_of_the_unit() {
+    let sample = fs::read_to_string(shipped("sealrelay.toml")).expect("the sample");
+    let mut tried = BTreeSet::new();
+    for line in sample.lines() {
+        let Some((key, name)) = line.trim_start_matches(['#', ' ']).split_once(" = \"") else { continue };
+        // A CA file is no secret, and an access token is renewed more often than the service is started.
+        if !key.ends_with("_file") || ["ca_file", "token_file"].contains(&key) {
+            continue;
+        }
+        let name = name.trim_end_matches('"');
+        assert!(service().contains(&format!("\nLoadCredential={name}:sealrelay.{name}\n")), "{key} = {name}");
+        tried.insert(name.to_owned());
+    }
+    assert!(tried.len() >= 6, "{tried:?}");
+}
+
+#[test]
 fn apparmor_takes_the_profile_and_nothing_with_a_mistake_in_it() {
     if !have("apparmor_parser") {
         return;

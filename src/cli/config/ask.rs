@@ -3,14 +3,17 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::{EX_USAGE, Failure};
+use super::super::{EX_USAGE, Failure, runtime};
 use crate::config::Secret;
 
 /// Answers that will not do, before we give up.
 const TRIES: usize = 5;
 /// Octets of an answer.
 const LIMIT: u64 = 4096;
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 
 /// Asks until `judge` takes the answer, and gives what it made of it. An empty answer means `default`, where there is one.
 ///
@@ -81,12 +84,25 @@ struct Hidden(Option<Termios>);
 impl Hidden {
     fn begin() -> Self {
         let Ok(before) = tcgetattr(io::stdin()) else { return Self(None) };
+        show_again_at_ctrl_c(before.clone());
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
         // What was typed ahead was typed for another question.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &hidden);
         Self(Some(before))
     }
+}
+
+/// Whoever gives up at this question gets a terminal back that shows what is typed.
+fn show_again_at_ctrl_c(before: Termios) {
+    let Ok(runtime) = runtime() else { return };
+    // From here on it does not end us by itself.
+    let Ok(mut interrupt) = runtime.block_on(async { signal(SignalKind::interrupt()) }) else { return };
+    std::thread::spawn(move || {
+        runtime.block_on(interrupt.recv());
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+        std::process::exit(INTERRUPTED);
+    });
 }
 
 impl Drop for Hidden {

@@ -8,8 +8,8 @@ use toml::Value;
 
 use super::super::{Failure, say, say_json};
 use crate::config::{
-    Accept, Config, Fixed, Flood, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof, Recipient,
-    Relay, Release, TlsMode, Trust,
+    Accept, Alarm, Config, Fixed, Flood, Follow, Format, Level, Listen, OnExpired, Place, Places, Portion, Proof,
+    Recipient, Relay, Release, TlsMode, Trust,
 };
 use crate::maillog::Output;
 
@@ -24,7 +24,7 @@ pub struct Arguments {
 const FORMAT: u32 = 1;
 /// Keys that name a file of which nothing is shown.
 const SECRETS: [&str; 6] =
-    ["password_file", "token_file", "client_secret_file", "refresh_token_file", "proxy_password_file", "client_key"];
+    ["password_file", "token_file", "client_secret_file", "ping_url_file", "webhook_url_file", "client_key"];
 
 /// A key, its value, and who set it.
 struct Setting {
@@ -311,8 +311,22 @@ fn rest(config: &Config) -> Vec<(String, Value)> {
         of("control", [("socket", path(&config.control))]),
         of("log", [("level", text(level(config.log.level))), ("output", text(output(config.log.output)))]),
         of("metrics", metrics.into_iter().filter_map(|(key, value)| Some((key, value?)))),
+        of("alarm", alarm(&config.alarm)),
     ]
     .concat()
+}
+
+/// Only what somebody is told by: without a ping there is no interval of it.
+fn alarm(alarm: &Alarm) -> Vec<(&'static str, Value)> {
+    let ping = alarm
+        .ping
+        .iter()
+        .flat_map(|ping| [("ping_every", duration(ping.every)), ("ping_oldest", duration(ping.oldest))]);
+    let changes = alarm.webhook.is_some() || alarm.syslog.is_some();
+    let settle = changes.then(|| ("settle", duration(alarm.settle)));
+    let syslog = alarm.syslog.map(|collector| ("syslog", text(collector)));
+    let name = changes.then(|| ("name", text(&alarm.name)));
+    ping.chain(settle).chain(syslog).chain(name).collect()
 }
 
 fn level(level: Level) -> &'static str {

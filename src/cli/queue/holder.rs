@@ -47,7 +47,7 @@ impl Holder {
     }
 
     fn without_daemon(file: &Path, doors: &Doors, error: &io::Error) -> Result<Self, Failure> {
-        let config = match Config::load(file) {
+        let config = match Config::load_without_secrets(file) {
             Ok(config) => config,
             // Whoever calls it may be anybody, to whom the configuration is closed.
             Err(_) if std::fs::File::open(file).is_err() => return Err(away(doors, error)),

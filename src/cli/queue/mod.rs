@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{EX_IOERR, EX_TEMPFAIL, Failure, say};
+use super::{EX_IOERR, EX_TEMPFAIL, EX_USAGE, Failure, say};
 use crate::config::{Doors, OpenPgpFingerprint};
 use crate::envelope::QueueId;
 use crate::queue::Request;
@@ -16,9 +16,10 @@ use holder::Holder;
 
 /// Look at and move what lies in the spool
 ///
-/// Exit codes: 0 done, 66 no such message, 69 the daemon cannot be asked, 73 the spool cannot be used, 74 the disk took
-/// it only in part, 75 try again (being delivered just now), 77 not allowed, 78 configuration. All work without the
-/// daemon too, as the service's user or root; with it also as a member of the service's group.
+/// Exit codes: 0 done, 64 there is nobody to ask whether to remove, 66 no such message, 69 the daemon cannot be asked, 73
+/// the spool cannot be used, 74 the disk took it only in part, 75 try again (being delivered just now), 77 not allowed, 78
+/// configuration. All work without the daemon too, as the service's user or root; with it also as a member of the
+/// service's group.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// List what lies in the spool, in the layout of Postfix's mailq
@@ -148,7 +149,7 @@ fn remove(holder: &Holder, ids: &[QueueId], yes: bool) -> Result<u8, Failure> {
         // Asked about what is there, with what is known of it.
         show::entry(holder.ask(&Request::Show { id: id.clone(), message: false })?, id, false, false)?;
     }
-    if !yes && !agreed(&format!("Remove {} message(s) for good?", ids.len())) {
+    if !yes && !agreed(&format!("Remove {} message(s) for good?", ids.len()))? {
         return Ok(0);
     }
     let mut code = 0;
@@ -163,24 +164,29 @@ fn purge(holder: &Holder, fingerprint: &str, yes: bool) -> Result<u8, Failure> {
     let request = |really| Request::Purge { fingerprint: fingerprint.to_owned(), really };
     let found: Moved = ask(holder, &request(false))?;
     say(format!("{} message(s) in queue/, held/ and failed/ are sealed to {fingerprint}", found.moved));
-    if found.moved == 0 || !yes && !agreed("Remove them for good, those with other readers too?") {
+    if found.moved == 0 || !yes && !agreed("Remove them for good, those with other readers too?")? {
         return Ok(0);
     }
     report(&ask(holder, &request(true))?, &Which::All, "removed")
 }
 
-/// Asks on the terminal, or whoever speaks for it; silence means no.
-fn agreed(question: &str) -> bool {
+/// Asks on the terminal, or whoever speaks for it. Whatever is no yes means no; where nobody says anything, a script must
+/// not take what was left undone for done.
+fn agreed(question: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout();
     let _ = write!(out, "{question} The IDS was told that they are safe; there is no other copy. [y/N] ");
     let _ = out.flush();
     let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
+    if !matches!(std::io::stdin().read_line(&mut answer), Ok(1..)) {
+        say("");
+        let what = "nothing was removed: there is nobody to ask";
+        return Err(Failure::new(what, "Ask on a terminal, or add --yes.", EX_USAGE));
+    }
     let agreed = matches!(answer.trim(), "y" | "Y" | "yes");
     if !agreed {
         say("Nothing was removed.");
     }
-    agreed
+    Ok(agreed)
 }
 
 fn ask<T: for<'a> serde::Deserialize<'a> + Default>(holder: &Holder, request: &Request) -> Result<T, Failure> {

@@ -1,10 +1,11 @@
-//! What `queue` prints: Postfix's table, JSON lines, one entry.
+//! What `queue` prints: Postfix's table, JSON lines, one entry. What relay hosts said, and whatever else the spool's files
+//! say, is printed as printable ASCII.
 
 use std::io::{BufRead, Read, Write};
 
 use super::super::{EX_IOERR, EX_NOINPUT, Failure, say, say_json, time};
 use super::holder::broken_off;
-use crate::envelope::QueueId;
+use crate::envelope::{QueueId, escaped};
 use crate::spool::{Listed, Shown};
 
 /// A listing, line by line as it comes: it is never in memory.
@@ -51,12 +52,12 @@ fn row(listed: &Listed) {
         _ => "#",
     };
     let arrival = time(listed.arrival_time);
-    say(format!("{}{mark} {:>7} {arrival} {}", listed.queue_id, listed.message_size, listed.sender));
+    say(format!("{}{mark} {:>7} {arrival} {}", listed.queue_id, listed.message_size, escaped(&listed.sender)));
     if mark == "#" || !listed.delay_reason.is_empty() {
         let place = if mark == "#" { format!("{}: ", listed.queue_name) } else { String::new() };
-        say(format!("{:>76}", format!("({place}{})", listed.delay_reason)));
+        say(format!("{:>76}", format!("({place}{})", escaped(&listed.delay_reason))));
     }
-    say(format!("{:50} {}", "", listed.recipient));
+    say(format!("{:50} {}", "", escaped(&listed.recipient)));
     say("");
 }
 
@@ -132,5 +133,5 @@ fn fields(shown: &Shown) {
     if !listed.delay_reason.is_empty() {
         rows.push(("last reply", listed.delay_reason.clone()));
     }
-    rows.iter().for_each(|(name, value)| say(format!("{name:<12}{value}")));
+    rows.iter().for_each(|(name, value)| say(format!("{name:<12}{}", escaped(value))));
 }

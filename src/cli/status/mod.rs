@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::page::Medium;
 use super::{EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, Failure, say, say_json};
 use crate::activity::Activity;
-use crate::config::{Config, Doors};
+use crate::config::{Config, ConfigError, Doors};
 use crate::control::{self, Request};
 use crate::sandbox::Confinement;
 use crate::spool::{Spool, Totals};
@@ -102,7 +102,12 @@ fn not_running(file: &Path, doors: &Doors, error: &std::io::Error) -> Status {
         "the daemon does not answer on {} ({error}): start it, and see its log if it does not stay",
         doors.control.display()
     )];
-    let config = Config::load(file).map_err(|error| format!("{error}. {}", error.hint()));
+    let said = |error: ConfigError| format!("{error}. {}", error.hint());
+    let config = Config::load_without_secrets(file).map_err(said);
+    // Perhaps that is why it does not run. Not surely: systemd's credentials are there for the service alone.
+    if let (Ok(_), Err(error)) = (&config, Config::load(file)) {
+        warnings.push(format!("from this account it could not start: {}", said(error)));
+    }
     let looked =
         config.and_then(|config| Ok((totals(&config)?, Activity::open(&config.state).last(&Counts::default()))));
     let (known, spool_unknown) = looked.map_or_else(|why| (Default::default(), Some(why)), |known| (known, None));

@@ -140,7 +140,8 @@ impl Validator<'_> {
         let login = match (way.username, way.password_file) {
             (None, None) => None,
             (Some(username), Some(file)) => {
-                Some((username, self.secret("relay.proxy_password_file", &self.secret_file("proxy password", &file))?))
+                let key = format!("{section}.proxy_password_file");
+                Some((username, self.secret(&key, &self.secret_file("proxy password", &file))?))
             }
             _ => {
                 let hint = "Set proxy_username and proxy_password_file, or neither.";

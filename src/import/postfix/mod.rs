@@ -12,6 +12,8 @@ mod relay;
 mod rest;
 mod trust;
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::draft::Draft;
@@ -23,13 +25,13 @@ use place::Place;
 pub fn import(place: &Path, ids: Option<Ids>) -> Result<Draft, ImportError> {
     let place = Place::of(place);
     let main = MainCf::parse(&place.main()?);
-    Ok(Stack { place, main, ids }.draft())
+    Ok(Stack::new(place, main, ids).draft())
 }
 
 /// For the fuzz target: `text` is main.cf, and each table it may name.
 #[cfg(any(test, fuzzing))]
 pub fn of_text(text: &str) -> Draft {
-    Stack { place: Place::nowhere(), main: MainCf::parse(text), ids: None }.draft()
+    Stack::new(Place::nowhere(), MainCf::parse(text), None).draft()
 }
 
 /// Tables of one parameter that are read.
@@ -37,14 +39,25 @@ const MAPS: usize = 10;
 /// Where OSSEC and Wazuh keep theirs.
 const OSSEC_CONF: &str = "/var/ossec/etc/ossec.conf";
 
+/// A table for many questions: keys in small letters.
+type ByKey = HashMap<String, String>;
+
 /// What is read.
 struct Stack {
     place: Place,
     main: MainCf,
     ids: Option<Ids>,
+    /// Tables of aliases that were read, by their names in main.cf.
+    tables: RefCell<HashMap<(String, Option<char>), ByKey>>,
+    /// How many names of them were followed.
+    followed: Cell<usize>,
 }
 
 impl Stack {
+    fn new(place: Place, main: MainCf, ids: Option<Ids>) -> Self {
+        Self { place, main, ids, tables: RefCell::default(), followed: Cell::default() }
+    }
+
     fn draft(&self) -> Draft {
         let with = if self.ids.is_some() { ", with the IDS's ossec.conf" } else { "" };
         let mut draft = Draft::new(format!("`sealrelay import` from Postfix's {}{with}", self.place.shown.display()));

@@ -1,13 +1,15 @@
 //! Who gets the mail, and from whom it is: aliases, procmail's script, generic maps.
 
 use super::place::Table as Lines;
-use super::{MAPS, Stack, list};
+use super::{ByKey, MAPS, Stack, list};
 use crate::envelope::Address;
 use crate::import::draft::{Draft, UNKNOWN_LOGIN, UNKNOWN_RECIPIENT, UNKNOWN_SENDER};
 use crate::import::ossec::is_local;
 
 /// Names followed from one address on: aliases may name each other.
 const NAMES: usize = 100;
+/// Names followed at all.
+const ALL_NAMES: usize = 1000;
 /// Where the stack of the guide keeps procmail's rules and the script they call.
 const PROCMAILRC: &str = "/var/ossec/.procmailrc";
 const SCRIPT: &str = "/var/ossec/send_encrypted_alarm.sh";
@@ -57,6 +59,9 @@ impl Stack {
                 }
             }
         }
+        if self.followed.get() >= ALL_NAMES {
+            draft.besides(format!("aliases beyond the first {ALL_NAMES} names: not looked at."));
+        }
         if self.main.get("mailbox_command").is_some() {
             draft.besides("mailbox_command: nothing is delivered on this machine any more, and no procmail runs.");
         }
@@ -71,10 +76,11 @@ impl Stack {
 
     fn follow(&self, address: &str, found: &mut Vec<String>, seen: &mut Vec<String>) {
         let name = address.to_ascii_lowercase();
-        if seen.len() >= NAMES || seen.contains(&name) {
+        if seen.len() >= NAMES || seen.contains(&name) || self.followed.get() >= ALL_NAMES {
             return;
         }
         seen.push(name);
+        self.followed.set(self.followed.get() + 1);
         if let Some(targets) = self.target(address) {
             list(&targets).into_iter().for_each(|target| self.follow(target.trim_matches('"'), found, seen));
         } else if !self.is_ours(address) && address.parse::<Address>().is_ok() {
@@ -98,12 +104,18 @@ impl Stack {
     }
 
     fn find(&self, maps: &str, key: &str, separator: Option<char>) -> Option<String> {
-        list(maps).into_iter().take(MAPS).find_map(|map| match self.place.table(map, separator) {
-            Lines::Text(lines) => {
-                lines.into_iter().find(|(known, ..)| known.eq_ignore_ascii_case(key)).map(|(_, value, _)| value)
-            }
-            _ => None,
+        let key = key.to_ascii_lowercase();
+        let mut read = self.tables.borrow_mut();
+        list(maps).into_iter().take(MAPS).find_map(|map| {
+            let table = read.entry((map.to_owned(), separator)).or_insert_with(|| self.by_key(map, separator));
+            table.get(&key).cloned()
         })
+    }
+
+    /// Of two lines with one key the first counts.
+    fn by_key(&self, map: &str, separator: Option<char>) -> ByKey {
+        let Lines::Text(lines) = self.place.table(map, separator) else { return ByKey::new() };
+        lines.into_iter().rev().map(|(key, value, _)| (key.to_ascii_lowercase(), value)).collect()
     }
 
     fn is_ours(&self, address: &str) -> bool {
@@ -224,6 +236,23 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aliases_without_end_take_no_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Each name leads to many, and each is looked for in a table as large as there may be.
+        let targets: Vec<String> = (0..90).map(|nth| format!("name{nth}")).collect();
+        let aliases: String = (0..90).map(|nth| format!("name{nth}: {}\n", targets.join(", "))).collect();
+        std::fs::write(folder.path().join("aliases"), aliases + &"x:y\n".repeat(450_000)).expect("written");
+        std::fs::write(folder.path().join("main.cf"), "alias_maps = hash:/etc/aliases\n").expect("written");
+        let people: String = (0..90).map(|nth| format!("<email_to>name{nth}</email_to>")).collect();
+        let granular = format!("<email_alerts>{people}</email_alerts>").repeat(200);
+        let ids = crate::import::ossec::Ids::parse(&format!("<ossec_config>{granular}</ossec_config>"));
+        let began = std::time::Instant::now();
+        let draft = crate::import::postfix::import(folder.path(), Some(ids)).expect("a draft").to_string();
+        assert!(draft.contains("aliases beyond the first 1000 names"), "{draft}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn the_guides_script_is_read_in_its_new_and_its_old_form() {

@@ -26,8 +26,17 @@ pub enum Table {
     /// Neither.
     Missing(String),
     /// A kind that is not read: a database, a program, an expression.
-    Other(String),
+    Other(&'static str),
 }
+
+/// Kinds that are read, as text.
+const READ: [&str; 7] = ["hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash"];
+/// Kinds that are not (DATABASE_README). No other name is repeated: with `inline:` and `static:` a piece of a password may
+/// stand where a kind should.
+const NOT_READ: [&str; 21] = [
+    "cidr", "environ", "fail", "inline", "internal", "ldap", "memcache", "mongodb", "mysql", "netinfo", "nis",
+    "nisplus", "pcre", "pgsql", "pipemap", "proxy", "randmap", "regexp", "sqlite", "static", "unionmap",
+];
 
 impl Place {
     pub fn of(place: &Path) -> Self {
@@ -74,9 +83,9 @@ impl Place {
     /// The table that a parameter names: `hash:/etc/postfix/sasl_passwd`. `separator` parts key and value beside blanks.
     pub fn table(&self, map: &str, separator: Option<char>) -> Table {
         let (kind, name) = map.split_once(':').unwrap_or(("hash", map));
-        if !["hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash"].contains(&kind) || !name.starts_with('/') {
-            // The rest may hold a password (static:, inline:).
-            return Table::Other(kind.to_owned());
+        if !READ.contains(&kind) || !name.starts_with('/') {
+            let known = NOT_READ.iter().chain(&READ).find(|known| **known == kind);
+            return Table::Other(known.copied().unwrap_or("strange"));
         }
         if name.split('/').any(|part| part == "..") {
             return Table::Missing(name.to_owned());
@@ -100,7 +109,10 @@ fn lines(text: &str, separator: Option<char>) -> Vec<(String, String, usize)> {
         }
         if physical.starts_with(char::is_whitespace) {
             if let Some((_, value, _)) = all.last_mut() {
-                *value = format!("{value} {}", physical.trim()).trim().to_owned();
+                let blank = if value.is_empty() { "" } else { " " };
+                // In place: a table may be one endless logical line.
+                value.push_str(blank);
+                value.push_str(physical.trim());
             }
             continue;
         }
@@ -110,4 +122,35 @@ fn lines(text: &str, separator: Option<char>) -> Vec<(String, String, usize)> {
         all.push((key.trim_matches('"').to_owned(), value.to_owned(), line));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn lines_of_a_table_continue_and_one_without_end_takes_no_time() {
+        let table =
+            |text: &str| lines(text, Some(':')).into_iter().map(|(key, value, _)| (key, value)).collect::<Vec<_>>();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(table("# x\nroot:\n a,\n\n # no\n\tb\n\"c d: e\n"), [pair("root", "a, b"), pair("c", "d: e")]);
+        let began = Instant::now();
+        let endless = format!("root:{}", "\n a".repeat(600_000));
+        assert_eq!(table(&endless)[0].1.len(), 2 * 600_000 - 1);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn of_a_table_that_is_not_read_no_foreign_word_is_repeated() {
+        let kind = |map: &str| match Place::nowhere().table(map, None) {
+            Table::Other(kind) => kind,
+            _ => "read",
+        };
+        assert_eq!(
+            [kind("inline:{"), kind("static:u:p"), kind("secret:word"), kind("word}}")],
+            ["inline", "static", "strange", "hash"]
+        );
+        assert_eq!(kind("hash:/etc/aliases"), "read");
+    }
 }

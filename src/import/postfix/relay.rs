@@ -3,6 +3,9 @@
 use super::{Stack, list};
 use crate::import::draft::{Draft, Table, UNKNOWN_HOST};
 
+/// As many as a configuration takes.
+const RELAYS: usize = 16;
+
 /// A next hop as Postfix writes it.
 pub struct NextHop {
     /// As it is written.
@@ -47,8 +50,11 @@ impl Stack {
     pub(super) fn relays(&self, draft: &mut Draft) {
         let hops = self.main.get("relayhost").unwrap_or_default();
         let fallback = self.main.get("smtp_fallback_relay").unwrap_or_default();
-        let hops = list(&hops).into_iter().chain(list(&fallback));
-        let hops: Vec<NextHop> = hops.take(16).map(NextHop::parse).collect();
+        let all: Vec<&str> = [list(&hops), list(&fallback)].concat();
+        let hops: Vec<NextHop> = all.iter().take(RELAYS).map(|hop| NextHop::parse(hop)).collect();
+        if all.len() > RELAYS {
+            draft.besides(format!("relayhost beyond the first {RELAYS}: not looked at, no more are taken here."));
+        }
         for (nth, hop) in hops.iter().enumerate() {
             let mut relay = Table::default();
             self.relay(draft, &mut relay, hop, nth);
@@ -134,6 +140,13 @@ impl Stack {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_relay_hosts_than_are_taken_are_not_passed_over_in_silence() {
+        let hosts = |count: usize| (0..count).map(|nth| format!("[h{nth}.example.org]:587, ")).collect::<String>();
+        let imported = |count| crate::import::of_texts(0, &format!("relayhost = {}\n", hosts(count))).to_string();
+        assert!(imported(17).contains("beyond the first 16") && !imported(16).contains("beyond"), "{}", imported(17));
+    }
 
     #[test]
     fn next_hops_are_read_as_postfix_writes_them() {

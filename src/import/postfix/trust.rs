@@ -23,6 +23,8 @@ const SYSTEM: [&str; 8] = [
 
 /// The level of a policy that cannot be read: it may be a stricter one, so it is not passed over.
 const UNREADABLE: &str = "?";
+/// Levels that verified nothing; the first is that of a Postfix that was told none.
+const WEAK: [&str; 4] = ["", "none", "may", "encrypt"];
 
 impl Stack {
     pub(super) fn trust(&self, draft: &mut Draft, relay: &mut Table, hop: &NextHop) {
@@ -49,6 +51,11 @@ impl Stack {
                 ));
                 self.unused_authorities(relay);
             }
+            strange if !WEAK.contains(&strange) => {
+                relay.note(format!("smtp_tls_security_level {strange:?} is none that is known: it may mean a pin."));
+                relay.note("Otherwise take this line out to trust by the system's roots.");
+                relay.set("pins", vec![UNKNOWN_PIN.to_owned()]);
+            }
             weak => {
                 relay.note(format!(
                     "Becomes stricter: at level {} Postfix {} sealrelay sends only over TLS whose certificate is verified.",
@@ -64,8 +71,13 @@ impl Stack {
         }
     }
 
-    /// The level for `hop`, and the attributes a policy gives it.
+    /// The level for `hop`, in small letters, since Postfix takes any; and the attributes a policy gives it.
     fn level(&self, relay: &mut Table, hop: &NextHop) -> (String, String) {
+        let (level, more) = self.level_as_written(relay, hop);
+        (level.to_ascii_lowercase(), more)
+    }
+
+    fn level_as_written(&self, relay: &mut Table, hop: &NextHop) -> (String, String) {
         let old = [("smtp_enforce_tls", "encrypt"), ("smtp_use_tls", "may")];
         let old = old.map(|(name, level)| self.main.is_yes(name).then(|| level.to_owned()));
         let general =
@@ -74,8 +86,8 @@ impl Stack {
             let place::Table::Text(lines) = self.place.table(map, None) else {
                 return (UNREADABLE.to_owned(), String::new());
             };
-            let keys = [hop.written.as_str(), hop.host.as_str()];
-            if let Some((_, policy, line)) = lines.into_iter().find(|(key, ..)| keys.contains(&key.as_str())) {
+            let is_it = |key: &String| [&hop.written, &hop.host].iter().any(|own| key.eq_ignore_ascii_case(own));
+            if let Some((_, policy, line)) = lines.into_iter().find(|(key, ..)| is_it(key)) {
                 relay.note(format!("By smtp_tls_policy_maps, line {line}."));
                 let (level, more) = policy.split_once(char::is_whitespace).unwrap_or((policy.as_str(), ""));
                 return (level.to_owned(), more.to_owned());
@@ -89,7 +101,7 @@ impl Stack {
         let of_main = self.main.get("smtp_tls_fingerprint_cert_match").unwrap_or_default();
         let of_policy: Vec<&str> = list(policy).into_iter().filter_map(|part| part.strip_prefix("match=")).collect();
         let prints = if of_policy.is_empty() { of_main } else { of_policy.join("|") };
-        let digest = self.main.get("smtp_tls_fingerprint_digest");
+        let digest = self.main.get("smtp_tls_fingerprint_digest").map(|name| name.to_ascii_lowercase());
         let prints: Vec<&str> = prints.split([',', ' ', '|', '\t']).filter(|print| !print.is_empty()).collect();
         let mut pins: Vec<String> =
             prints.iter().take(16).flat_map(|print| pins_of(print, digest.as_deref(), relay)).collect();
@@ -198,4 +210,27 @@ fn pins_of(print: &str, digest: Option<&str>, relay: &mut Table) -> Vec<String> 
         }
     }
     pins.iter().map(TlsPin::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::import::of_texts;
+
+    fn imported(level: &str) -> String {
+        let main = "relayhost = [mail.example.org]:587\nsmtp_tls_fingerprint_digest = SHA256\n\
+                    smtp_tls_fingerprint_cert_match = ";
+        of_texts(0, &format!("{main}{}\nsmtp_tls_security_level = {level}\n", "AB:".repeat(31) + "AB")).to_string()
+    }
+
+    #[test]
+    fn a_pin_stays_one_whatever_the_letters_of_the_level_are_and_an_unknown_level_is_no_weak_one() {
+        for level in ["fingerprint", "Fingerprint", "FINGERPRINT"] {
+            assert!(imported(level).contains("pins = [\"sha256:AB:AB"), "{}", imported(level));
+        }
+        for level in ["fingerprints", "fingerprint,", "$nothing x"] {
+            let text = imported(level);
+            assert!(text.contains("pins = [\"<sha256: as") && !text.contains("in clear"), "{text}");
+        }
+        assert!(!imported("Encrypt").contains("pins") && imported("Encrypt").contains("took any certificate"));
+    }
 }

@@ -1,5 +1,7 @@
 //! What `config init` writes: the configuration, and beside it the certificate, the authority and the password.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::super::super::new_file::{self, Access};
@@ -54,8 +56,13 @@ fn put(files: &[File], staging: &Path, folder: &Path) -> Result<Vec<PathBuf>, Fa
     Ok(done)
 }
 
+/// One that is new is open to the service's user, whatever this account's umask: what is secret in it is closed itself.
 fn make(folder: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder).map_err(|error| {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let open = || std::fs::set_permissions(folder, Permissions::from_mode(0o755));
+    std::fs::create_dir_all(folder).and_then(|()| open()).map_err(|error| {
         let what = format!("cannot make {}: {error}", folder.display());
         Failure::new(what, "Run this as an account that may write there.", EX_CANTCREAT)
     })
