@@ -16,7 +16,7 @@ pub enum Command {
     /// Have the daemon call the ping, the webhook and the syslog collector now, marked as a test, and say what became of
     /// each. A ping is a ping: the service behind it counts it
     ///
-    /// Exit codes: 0 all were taken, 69 one was not, or no daemon runs, 78 none is set in [alarm].
+    /// Exit codes: 0 all were taken, 69 one was not, or no daemon runs, 78 none is configured.
     Test {
         /// Print JSON
         #[arg(long)]

@@ -7,6 +7,8 @@
 
 use mail_parser::{MessageParser, MimeHeaders};
 
+use crate::envelope::misleads;
+
 /// A client's mail.
 pub struct Original<'a> {
     /// Everything up to the blank line, ends of lines included.
@@ -35,13 +37,13 @@ impl<'a> Original<'a> {
         Self { header_block: &octets[..at], body: &octets[at..] }
     }
 
-    /// The Subject, decoded, without controls. Empty if there is none.
+    /// The Subject, decoded, without controls and what turns a line of a list around. Empty if there is none.
     pub fn subject(&self) -> String {
         let subject = MessageParser::default()
             .parse_headers(self.header_block)
             .and_then(|message| message.subject().map(str::to_owned))
             .unwrap_or_default();
-        subject.chars().filter(|c| !c.is_control()).take(500).collect()
+        subject.chars().filter(|c| !c.is_control() && !misleads(*c)).take(500).collect()
     }
 
     /// The `Content-*` fields, if the mail is MIME: it says so, its Content-Type can be read, and nothing in it could
@@ -165,9 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_decoded_and_loses_its_controls() {
-        let original = Original::read(b"Subject: =?utf-8?q?caf=C3=A9=1B[31m?=\r\n\r\n");
-        assert_eq!(original.subject(), "caf\u{e9}[31m");
+    fn a_subject_is_decoded_and_loses_its_controls_and_what_turns_it_around() {
+        let original = Original::read(b"Subject: =?utf-8?q?caf=C3=A9=1B[31m=E2=80=AEsdrawkcab?=\r\n\r\n");
+        assert_eq!(original.subject(), "caf\u{e9}[31msdrawkcab");
     }
 
     #[test]
