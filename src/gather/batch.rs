@@ -2,6 +2,7 @@
 //!
 //! Guarantees: what is still in a batch when it is dropped, for whatever reason, is offered to deliver singly.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Parked;
@@ -37,6 +38,26 @@ impl Batch {
     /// The ids of the first `count`.
     pub fn ids(&self, count: usize) -> Vec<&QueueId> {
         self.entries[..count].iter().map(|(id, _)| id).collect()
+    }
+
+    /// How many of the first have no more than `limit` octets of text; one at least, if there is one.
+    pub fn within(&self, limit: usize) -> usize {
+        let mut octets = 0;
+        let fit = self.entries.iter().take_while(|(_, parked)| {
+            octets += parked.text.as_ref().map_or(0, Vec::len);
+            octets <= limit
+        });
+        fit.count().max(1).min(self.entries.len())
+    }
+
+    /// Drops the text of repeats: of a rule at a location only the first keeps it.
+    pub fn count_repeats(&mut self) {
+        let mut seen = BTreeSet::new();
+        for (_, parked) in &mut self.entries {
+            if parked.key().is_some_and(|key| !seen.insert(key.clone())) {
+                parked.text = None;
+            }
+        }
     }
 
     /// Takes the first `count` out: somebody else looks after them.

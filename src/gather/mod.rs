@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Guarantees: nothing waits here that is not sealed and durable in the spool by itself; text is kept in memory for the
-//! window or slot only, within bounds, and what is beyond them goes singly. A digest names the numbers it takes the place
-//! of, and none of those was ever offered to a delivery. On failure (sealing, disk, a changed configuration) the single
-//! ones are released; after a crash a new process knows of no parking, so they go out too. An attacker who causes floods
-//! makes digests; one who repeats a rule at a location hides the text of the repeats for `realert`, never their number.
+//! window or slot only, and within one bound for all recipients: when half of that is taken, digests are made early, and
+//! what comes faster than they are made goes singly. A digest names the numbers it takes the place of, and none of those
+//! was ever offered to a delivery. On failure (sealing, disk, a recipient that is gone) the single ones are released; after
+//! a crash a new process knows of no parking, so they go out too. An attacker who causes floods makes digests; one who
+//! repeats a rule at a location hides the text of the repeats for `realert`, never their number.
 
 mod batch;
 mod digest;
@@ -34,13 +35,17 @@ use crate::spool::Spool;
 use crate::status::Gathering;
 use batch::{Batch, Entry};
 use flood::Flood;
+use gist::Key;
 use slots::{Slots, Turn};
 
 /// A longer mail is not kept: it goes by itself.
 const TEXT_LIMIT: usize = 1024 * 1024;
-/// What is kept for one recipient: entries, and octets of their text. A flood of a thousand alerts has some two million.
-const ENTRIES_LIMIT: usize = 10_000;
+/// What is kept for all recipients together, octets. A flood of a thousand alerts has some two million.
 const OCTETS_LIMIT: usize = 16 * 1024 * 1024;
+/// What an entry takes besides its text, octets: more than it does, so that a digest is not made of too many files.
+const ENTRY: usize = 1024;
+/// Slots whose end is so many slots away are an operator's business.
+const MANY_SLOTS: usize = 24;
 
 /// What becomes of an alert that is sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,14 +85,19 @@ impl Parked {
         Self { number, arrival: mail.arrival, notes, gist, text }
     }
 
-    /// About what it takes in memory.
+    /// What it counts for in memory.
     fn octets(&self) -> usize {
         let gist = self.gist.as_ref().map_or(0, Gist::octets);
-        200 + gist + self.text.as_ref().map_or(0, Vec::len)
+        ENTRY + gist + self.text.as_ref().map_or(0, Vec::len)
+    }
+
+    /// What it can be told a repeat by. What was noticed of a mail is told with it.
+    fn key(&self) -> Option<&Key> {
+        self.gist.as_ref().and_then(Gist::key).filter(|_| self.notes.is_empty())
     }
 }
 
-/// Entries with what is kept of them, within bounds.
+/// Entries with what is kept of them.
 #[derive(Default)]
 struct Kept {
     entries: Vec<Entry>,
@@ -95,10 +105,6 @@ struct Kept {
 }
 
 impl Kept {
-    fn has_room(&self, octets: usize) -> bool {
-        self.entries.len() < ENTRIES_LIMIT && self.octets.saturating_add(octets) <= OCTETS_LIMIT
-    }
-
     fn push(&mut self, id: QueueId, parked: Parked) {
         self.octets += parked.octets();
         self.entries.push((id, parked));
@@ -127,8 +133,32 @@ enum Own {
 enum Work {
     /// Digests are to be made, and sent.
     Digests(Batch),
+    /// Digests are to be made for slots of this size, and wait for theirs.
+    Pack { batch: Batch, size: usize },
     /// A slot is there.
     Slot { recipient: String, size: usize, turn: Turn, leaves: SystemTime },
+}
+
+impl Own {
+    fn kept(&self) -> &Kept {
+        match self {
+            Self::Flood(flood) => flood.kept(),
+            Self::Slots(slots) => slots.kept(),
+        }
+    }
+
+    /// What is kept becomes digests now, to make room.
+    fn hurry(&mut self) {
+        match self {
+            Self::Flood(flood) => flood.hurry(Instant::now()),
+            Self::Slots(slots) => slots.hurry(),
+        }
+    }
+}
+
+/// Octets that may be kept still.
+fn room(all: &BTreeMap<String, Own>) -> usize {
+    OCTETS_LIMIT.saturating_sub(all.values().map(|own| own.kept().octets).sum())
 }
 
 impl Gatherer {
@@ -140,14 +170,14 @@ impl Gatherer {
         gatherer
     }
 
-    /// For the recipients of `config` from now on. What waits for one whose settings changed, or that is gone, is released
-    /// singly.
+    /// For the recipients of `config` from now on. What waits goes on waiting under the new settings; for one that has
+    /// none any more, or is gone, it is released singly.
     pub fn reload(&self, config: &Config) {
         let mut all = self.all();
         let mut before = std::mem::take(&mut *all);
         for recipient in &config.recipients {
             let address = recipient.address.to_string();
-            let own = before.remove(&address).and_then(|own| self.unless_changed(own, recipient));
+            let own = before.remove(&address).and_then(|own| self.adjusted(own, recipient));
             if let Some(own) = own.or_else(|| self.new_own(recipient)) {
                 all.insert(address, own);
             }
@@ -156,16 +186,15 @@ impl Gatherer {
         self.changed.notify_one();
     }
 
-    fn unless_changed(&self, own: Own, recipient: &config::Recipient) -> Option<Own> {
-        let is_same = match &own {
-            Own::Flood(flood) => recipient.flood.as_ref() == Some(flood.settings()),
-            Own::Slots(slots) => recipient.release.slots() == Some(slots.settings()),
-        };
-        if is_same {
-            return Some(own);
+    fn adjusted(&self, own: Own, recipient: &config::Recipient) -> Option<Own> {
+        match (own, &recipient.flood, recipient.release.slots()) {
+            (Own::Flood(flood), Some(settings), _) => Some(Own::Flood(flood.adjusted(settings))),
+            (Own::Slots(slots), _, Some(settings)) => Some(Own::Slots(slots.adjusted(settings, SystemTime::now()))),
+            (own, ..) => {
+                self.release(own);
+                None
+            }
         }
-        self.release(own);
-        None
     }
 
     fn new_own(&self, recipient: &config::Recipient) -> Option<Own> {
@@ -186,24 +215,33 @@ impl Gatherer {
 
     /// What becomes of a mail of so many octets for `recipient`. Without a gist it is a fixed text.
     pub fn decide(&self, recipient: &str, gist: Option<&Gist>, notes: &[Note], octets: usize) -> Fate {
-        match self.all().get_mut(recipient) {
+        let mut all = self.all();
+        let room = room(&all);
+        match all.get_mut(recipient) {
             Some(Own::Slots(slots)) => slots.decide(gist),
             Some(Own::Flood(flood)) => {
-                let octets = octets + gist.map_or(0, Gist::octets);
-                gist.map_or(Fate::Send, |gist| flood.decide(gist, notes, octets, Instant::now()))
+                let has_room = octets <= TEXT_LIMIT && ENTRY + octets + gist.map_or(0, Gist::octets) <= room;
+                gist.map_or(Fate::Send, |gist| flood.decide(gist, notes, has_room, Instant::now()))
             }
             None => Fate::Send,
         }
     }
 
-    /// The entry `id` is durable, parked if its fate is to wait.
+    /// The entry `id` is durable, parked if its fate is to wait. What cannot be kept goes as it is.
     pub fn stored(&self, recipient: &str, id: &QueueId, fate: Fate, parked: Parked) {
-        match self.all().get_mut(recipient) {
-            Some(Own::Slots(slots)) if fate.waits() => slots.stored(id.clone(), parked),
-            Some(Own::Flood(flood)) => flood.stored(id.clone(), fate, parked, Instant::now()),
-            // The configuration changed meanwhile.
+        let mut all = self.all();
+        let has_room = parked.octets() <= room(&all);
+        match all.get_mut(recipient) {
+            Some(Own::Slots(slots)) if fate.waits() => slots.stored(id.clone(), parked, has_room),
+            Some(Own::Flood(flood)) if has_room || !fate.waits() => {
+                flood.stored(id.clone(), fate, parked, Instant::now());
+            }
             _ if fate.waits() => self.spool.release_parked([id]),
             _ => {}
+        }
+        // The other half is for what comes while digests are made of this one.
+        if room(&all) < OCTETS_LIMIT / 2 {
+            all.values_mut().max_by_key(|own| own.kept().octets).into_iter().for_each(Own::hurry);
         }
         if fate.waits() {
             self.changed.notify_one();
@@ -229,7 +267,7 @@ impl Gatherer {
         let of = |(recipient, own): (&String, &Own)| Gathering {
             recipient: recipient.clone(),
             parked: match own {
-                Own::Flood(flood) => flood.len(),
+                Own::Flood(flood) => flood.kept().entries.len(),
                 Own::Slots(slots) => slots.len(),
             },
             next_slot: match own {
@@ -240,11 +278,27 @@ impl Gatherer {
         self.all().iter().map(of).collect()
     }
 
+    /// Slots that will not be through for long.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |(recipient, own): (&String, &Own)| {
+            let Own::Slots(slots) = own else { return None };
+            let span = slots.long_span()?;
+            Some(format!(
+                "recipient {recipient}: {} message(s) wait for their slots, the last one for about {}; to send all of them \
+                 now, which shows that there is news, set release = \"immediate\" and reload",
+                slots.len(),
+                humantime::format_duration(span)
+            ))
+        };
+        self.all().iter().filter_map(of).collect()
+    }
+
     /// How long until something is due, if something waits.
     fn until_due(&self) -> Option<Duration> {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let until = |own: &Own| match own {
             Own::Flood(flood) => flood.due().map(|due| due.saturating_duration_since(now)),
+            Own::Slots(slots) if slots.is_hurried() => Some(Duration::ZERO),
             Own::Slots(slots) => Some(slots.next().duration_since(clock).unwrap_or_default()),
         };
         self.all().values().filter_map(until).min()
@@ -257,6 +311,10 @@ impl Gatherer {
             Own::Flood(flood) => {
                 let is_due = flood.due().is_some_and(|due| due <= now);
                 is_due.then(|| Work::Digests(self.batch(recipient, flood.take(now))))
+            }
+            Own::Slots(slots) if slots.is_hurried() => {
+                let size = slots.settings().size;
+                Some(Work::Pack { batch: self.batch(recipient, slots.take()), size })
             }
             Own::Slots(slots) => {
                 let leaves = slots.leaves();

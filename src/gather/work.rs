@@ -23,6 +23,9 @@ use crate::shutdown::Shutdown;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Octets of a digest that waits for no slot. Readers open it on a telephone, too.
 const DIGEST_LIMIT: usize = 4 * 1024 * 1024;
+/// News that takes more slots than this has the text of its repeats left out: whoever makes a flood must not put off for
+/// hours what comes behind it.
+const FEW_SLOTS: usize = 4;
 
 /// Does what is due until `shutdown`.
 pub async fn run(pipeline: Arc<Pipeline>, mut shutdown: Shutdown) {
@@ -33,10 +36,20 @@ pub async fn run(pipeline: Arc<Pipeline>, mut shutdown: Shutdown) {
             () = pipeline.gatherer().changed.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        // Each by itself: a fault in one must not take the others with it.
-        for work in pipeline.gatherer().due() {
+        // Each by itself: a fault in one must not take the others with it. No slot waits for another's work or for a
+        // digest, which takes long; digests are made one after the other, for they take memory.
+        let spawn = |work| {
             let own = Arc::clone(&pipeline);
-            let _ = spawn_blocking(move || perform(&own, work)).await;
+            spawn_blocking(move || perform(&own, work))
+        };
+        let (slots, digests): (Vec<_>, Vec<_>) =
+            pipeline.gatherer().due().into_iter().partition(|work| matches!(work, Work::Slot { .. }));
+        let slots: Vec<_> = slots.into_iter().map(spawn).collect();
+        for work in digests {
+            let _ = spawn(work).await;
+        }
+        for slot in slots {
+            let _ = slot.await;
         }
     }
 }
@@ -50,25 +63,15 @@ pub fn flush(pipeline: &Pipeline) {
 /// Makes digests of all that waits, so that the next start need not send it singly.
 pub fn farewell(pipeline: &Pipeline) {
     flush(pipeline);
-    for (size, mut batch) in pipeline.gatherer().take_news() {
-        // They stay parked: the next start takes them for its slots.
-        while batch.entries().len() > 1 {
-            let Some(count) = fitting(pipeline, &batch, size).filter(|count| *count > 1) else {
-                batch.settle(1);
-                continue;
-            };
-            if digest_of(pipeline, &mut batch, count).is_none() {
-                break;
-            }
-        }
-        let rest = batch.entries().len();
-        batch.settle(rest);
+    for (size, batch) in pipeline.gatherer().take_news() {
+        pack(pipeline, batch, size);
     }
 }
 
 fn perform(pipeline: &Pipeline, work: Work) {
     match work {
         Work::Digests(batch) => digests(pipeline, batch),
+        Work::Pack { batch, size } => pack(pipeline, batch, size),
         Work::Slot { recipient, size, turn, leaves } => slot(pipeline, &recipient, size, turn, leaves),
     }
 }
@@ -90,9 +93,37 @@ fn digests(pipeline: &Pipeline, mut batch: Batch) {
     }
 }
 
+/// Makes messages for slots of so many octets of all of `batch`. They wait for slots of their own, as does what goes
+/// singly; if the process ends, the next one finds them.
+fn pack(pipeline: &Pipeline, mut batch: Batch, size: usize) {
+    let recipient = batch.recipient.clone();
+    while !batch.entries().is_empty() {
+        let id = match fitting_slot(pipeline, &mut batch, size) {
+            Some(count) => digest_of(pipeline, &mut batch, count).map(|(id, _)| id),
+            None => batch.settle(1).pop().map(|(id, _)| id),
+        };
+        let Some(id) = id else {
+            let rest = batch.entries().len();
+            return give_back(pipeline, &recipient, batch.settle(rest));
+        };
+        pipeline.gatherer().stored_alone(&recipient, &id);
+    }
+}
+
+/// How many of the first entries a message for a slot holds; `None` if not two.
+fn fitting_slot(pipeline: &Pipeline, batch: &mut Batch, size: usize) -> Option<usize> {
+    let count = fitting(pipeline, batch, size);
+    if batch.entries().len() <= FEW_SLOTS * count.unwrap_or(1) {
+        return count.filter(|count| *count > 1);
+    }
+    batch.count_repeats();
+    fitting(pipeline, batch, size).filter(|count| *count > 1)
+}
+
 /// How many of the first entries one message of at most `limit` octets holds; `None` if not even one.
 fn fitting(pipeline: &Pipeline, batch: &Batch, limit: usize) -> Option<usize> {
-    let mut count = batch.entries().len();
+    // Sealed it is longer than its text in any case.
+    let mut count = batch.within(limit);
     while count > 0 {
         let numbers = batch.numbers(count);
         let mail = digest::mail(&batch.entries()[..count], &numbers, SystemTime::now());
@@ -136,9 +167,9 @@ fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn, leaves: S
     let id = match turn {
         Turn::Sealed(id) => Some(id),
         Turn::News(news) => of_news(pipeline, recipient, size, news),
-        Turn::Nothing => filler(pipeline, recipient),
+        Turn::Nothing => None,
     };
-    let Some(id) = id else { return };
+    let Some(id) = id.or_else(|| filler(pipeline, recipient)) else { return };
     if let Some((octets, _)) = pipeline.spool().in_queue(&id).filter(|(octets, _)| *octets > size as u64) {
         pipeline.counters().larger_than_slot.up();
         maillog::larger_than_slot(&id, recipient, octets);
@@ -153,7 +184,7 @@ fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn, leaves: S
 /// what is done too if no digest can be made.
 fn of_news(pipeline: &Pipeline, recipient: &str, size: usize, news: Vec<Entry>) -> Option<QueueId> {
     let mut batch = pipeline.gatherer().batch(recipient, news);
-    let count = fitting(pipeline, &batch, size).filter(|count| *count > 1);
+    let count = fitting_slot(pipeline, &mut batch, size);
     let made = count.and_then(|count| digest_of(pipeline, &mut batch, count)).map(|(id, _)| id);
     let id = made.or_else(|| batch.settle(1).into_iter().map(|(id, _)| id).next());
     let rest = batch.entries().len();

@@ -30,10 +30,10 @@ impl Pipeline {
         self.spool.has_room() && self.can_seal()
     }
 
-    /// What an operator should know about routes and certificates now.
+    /// What an operator should know about routes, certificates and slots now.
     pub fn warnings(&self) -> Vec<String> {
         let sealing = self.sealing();
-        [sealing.route_warnings.clone(), sealing.sealer.warnings()].concat()
+        [sealing.route_warnings.clone(), sealing.sealer.warnings(), self.gatherer.warnings()].concat()
     }
 
     /// What an operator should know about them in time.

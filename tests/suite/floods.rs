@@ -1,5 +1,7 @@
 //! A flood comes as some messages and a digest: nothing is missing, urgent alerts do not wait, every number is accounted for
 //! and `verify` is content; kill -9 in the middle loses nothing.
+//!
+//! The trials of a thousand alerts in a minute: `cargo test --test suite -- --ignored --nocapture a_thousand`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -162,25 +164,41 @@ fn repeats_of_a_rule_at_a_location_are_counted_and_none_is_missing_in_the_count(
 
 #[test]
 fn two_hundred_alerts_in_a_row_come_in_few_messages_and_verify_is_content() {
+    // Rules and locations by turns, so that some are repeats and some are not.
+    flood(200, Duration::ZERO, "burst = 20\nwindow = \"10s\"\nrealert = \"1h\"", |_| 5710);
+}
+
+/// The trial, with the window that is the default.
+#[test]
+#[ignore = "a long trial, minutes; see the command on top"]
+fn a_thousand_alerts_in_a_minute_repeats_among_them() {
+    flood(1000, Duration::from_secs(60), "realert = \"1h\"", |_| 5710);
+}
+
+/// All of them must come whole.
+#[test]
+#[ignore = "a long trial, minutes; see the command on top"]
+fn a_thousand_distinct_alerts_in_a_minute_none_of_them_only_counted() {
+    flood(1000, Duration::from_secs(60), "realert = \"off\"", |nth| 5710 + nth as u32);
+}
+
+/// Sends `count` alerts, spread over `time`, of the rules that `rule` says, one in fifty urgent; all must come, most of
+/// them gathered.
+fn flood(count: usize, time: Duration, settings: &str, rule: impl Fn(usize) -> u32 + Sync) {
     if !have("gpg") {
         return;
     }
-    // `FLOOD=1000` is the trial: so many in a minute, and the window that is the default.
-    let trial = std::env::var("FLOOD").ok().map(|count| count.parse().expect("a number"));
-    let (count, window) = (trial.unwrap_or(200), if trial.is_some() { "1m" } else { "10s" });
-    let pace = trial.map_or(Duration::ZERO, |count| Duration::from_secs(60) / count as u32);
+    let pace = time / count as u32;
     let (relay_host, authority, _) = RelayHost::honest();
-    let flood = format!("burst = 20\nwindow = \"{window}\"\nurgent_level = 12\nrealert = \"1h\"");
-    let setup = gathering(&relay_host, &authority.pem, &flood).heartbeat("24h");
+    let setup = gathering(&relay_host, &authority.pem, settings).heartbeat("24h");
     let daemon = setup.start();
     let began = Instant::now();
-    // Rules and locations by turns, so that some are repeats and some are not; one in fifty is urgent.
     let level = |nth: usize| if nth % 50 == 49 { 13 } else { 5 };
     let sent: Mutex<BTreeMap<usize, SystemTime>> = Mutex::default();
     send_all(&daemon.address, count, |nth| {
         std::thread::sleep((pace * nth as u32).saturating_sub(began.elapsed()));
         sent.lock().expect("times").insert(nth, SystemTime::now());
-        alert(level(nth), 5710, nth % 97, &format!("flood-{nth}"))
+        alert(level(nth), rule(nth), nth % 97, &format!("flood-{nth}"))
     });
     let taken_in = began.elapsed();
     everything_sent(&setup);
@@ -309,21 +327,46 @@ fn a_kill_at_each_step_of_a_digest_loses_no_alert_and_no_number() {
 }
 
 #[test]
-fn a_reload_with_other_settings_releases_what_waits_and_one_without_leaves_it() {
+fn a_reload_in_a_flood_brings_no_flood_of_singles_but_one_that_ends_gathering_does() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
     let daemon = setup.start();
     send_all(&daemon.address, 12, |nth| alert(5, 5710, 1, &format!("flood-{nth}")));
     relay_host.taken(5);
-    assert_eq!(daemon.reload().1, 0);
-    assert_eq!(daemon.status()["gathering"][0]["parked"], 7);
     let file = setup.path("sealrelay.toml");
-    let text = std::fs::read_to_string(&file).expect("read").replace("burst = 5", "burst = 6");
-    setup.write("sealrelay.toml", text.as_bytes());
-    assert_eq!(daemon.reload().1, 0);
+    let reload = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&file).expect("read");
+        assert!(text.contains(from), "{text}");
+        setup.write("sealrelay.toml", text.replace(from, to).as_bytes());
+        assert_eq!(daemon.reload().1, 0);
+    };
+    reload("", "");
+    assert_eq!(daemon.status()["gathering"][0]["parked"], 7);
+    // What an operator does to whom too many messages come.
+    reload("burst = 5", "burst = 2");
+    assert_eq!(daemon.status()["gathering"][0]["parked"], 7);
+    reload(&format!("[recipient.flood]\n{}\nrealert = \"off\"", LONG.replace("burst = 5", "burst = 2")), "");
     let all = opened(&setup, &relay_host.taken(12));
     everything_sent(&setup);
     assert_eq!(all.len(), 12);
+    assert_numbers_are_accounted_for(&setup, &all);
+}
+
+#[test]
+fn what_would_take_too_much_memory_comes_in_digests_before_the_window_ends() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
+    let daemon = setup.start();
+    let large = "0123456789abcdef0123456789abcdef0123456789abcdef\r\n".repeat(18_000);
+    send_all(&daemon.address, 18, |nth| alert(5, 5710, nth, &format!("flood-{nth}.\r\n{large}end")));
+    eventually("digests", || (daemon.status()["counts"]["digests"].as_u64() >= Some(1)).then_some(()));
+    // What came behind them waits for the end of the window as ever.
+    daemon.flush();
+    everything_sent(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    let all = opened(&setup, &relay_host.heard().taken.clone());
+    let held = texts(&all);
+    assert!((0..18).all(|nth| held.contains(&format!(" flood-{nth}."))) && all.len() < 12, "{} came", all.len());
     assert_numbers_are_accounted_for(&setup, &all);
 }
 
