@@ -21,7 +21,9 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Of those that are there still: an operator may have taken one.
     pub fn new(spool: Arc<Spool>, recipient: String, mut entries: Vec<Entry>) -> Self {
+        entries.retain(|(id, _)| spool.pick(id));
         entries.sort_by_key(|(_, parked)| parked.number);
         Self { spool, recipient, entries }
     }
@@ -60,16 +62,22 @@ impl Batch {
         }
     }
 
-    /// Takes the first `count` out: somebody else looks after them.
-    pub fn settle(&mut self, count: usize) -> Vec<Entry> {
-        self.entries.drain(..count).collect()
+    /// The first `count` are gone.
+    pub fn replaced(&mut self, count: usize) {
+        self.entries.drain(..count);
+    }
+
+    /// Takes the first `count` out, parked again: somebody else looks after them.
+    pub fn park(&mut self, count: usize) -> Vec<Entry> {
+        let parked: Vec<Entry> = self.entries.drain(..count).collect();
+        parked.iter().for_each(|(id, _)| self.spool.park_again(id));
+        parked
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.entries.is_empty() {
-            self.spool.release_parked(self.entries.iter().map(|(id, _)| id));
-        }
+        self.entries.iter().for_each(|(id, _)| self.spool.release(id));
+        self.spool.wake();
     }
 }

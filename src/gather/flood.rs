@@ -113,10 +113,6 @@ impl Flood {
         (self.text_due, self.count_due) = (None, None);
         self.kept.take()
     }
-
-    pub fn into_ids(mut self) -> Vec<QueueId> {
-        self.kept.take().into_iter().map(|(id, _)| id).collect()
-    }
 }
 
 #[cfg(test)]

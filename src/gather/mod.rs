@@ -105,6 +105,10 @@ struct Kept {
 }
 
 impl Kept {
+    fn ids(&self) -> impl Iterator<Item = &QueueId> {
+        self.entries.iter().map(|(id, _)| id)
+    }
+
     fn push(&mut self, id: QueueId, parked: Parked) {
         self.octets += parked.octets();
         self.entries.push((id, parked));
@@ -182,7 +186,9 @@ impl Gatherer {
                 all.insert(address, own);
             }
         }
-        before.into_values().for_each(|own| self.release(own));
+        before.values().for_each(|own| self.release(own));
+        let in_slots = all.iter().filter(|(_, own)| matches!(own, Own::Slots(_)));
+        self.spool.park_offered(in_slots.map(|(recipient, _)| recipient.clone()).collect());
         self.changed.notify_one();
     }
 
@@ -191,7 +197,7 @@ impl Gatherer {
             (Own::Flood(flood), Some(settings), _) => Some(Own::Flood(flood.adjusted(settings))),
             (Own::Slots(slots), _, Some(settings)) => Some(Own::Slots(slots.adjusted(settings, SystemTime::now()))),
             (own, ..) => {
-                self.release(own);
+                self.release(&own);
                 None
             }
         }
@@ -205,12 +211,11 @@ impl Gatherer {
         recipient.flood.clone().map(|flood| Own::Flood(Flood::new(flood)))
     }
 
-    fn release(&self, own: Own) {
-        let ids = match own {
-            Own::Flood(flood) => flood.into_ids(),
-            Own::Slots(slots) => slots.into_ids(),
-        };
-        self.spool.release_parked(&ids);
+    fn release(&self, own: &Own) {
+        match own {
+            Own::Flood(flood) => self.spool.release_parked(flood.kept().ids()),
+            Own::Slots(slots) => self.spool.release_parked(slots.ids()),
+        }
     }
 
     /// What becomes of a mail of so many octets for `recipient`. Without a gist it is a fixed text.
@@ -261,14 +266,24 @@ impl Gatherer {
         }
     }
 
+    /// An operator offers the entry `id` again, and it is parked.
+    fn offered_again(&self, recipient: &str, id: QueueId) {
+        match self.all().get_mut(recipient) {
+            // It waited before it was held: then it does again, with its text.
+            Some(Own::Slots(slots)) if slots.ids().any(|own| *own == id) => {}
+            Some(Own::Slots(slots)) => slots.add_sealed(id),
+            _ => self.spool.release_parked([&id]),
+        }
+    }
+
     /// What waits, for `status`.
     pub fn status(&self) -> Vec<Gathering> {
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let of = |(recipient, own): (&String, &Own)| Gathering {
             recipient: recipient.clone(),
             parked: match own {
-                Own::Flood(flood) => flood.kept().entries.len(),
-                Own::Slots(slots) => slots.len(),
+                Own::Flood(flood) => self.spool.count_parked(flood.kept().ids()),
+                Own::Slots(slots) => self.spool.count_parked(slots.ids()),
             },
             next_slot: match own {
                 Own::Flood(_) => None,
@@ -306,6 +321,9 @@ impl Gatherer {
 
     /// What is to be done now.
     fn due(&self) -> Vec<Work> {
+        for (recipient, id) in self.spool.offered_again() {
+            self.offered_again(&recipient, id);
+        }
         let (now, clock) = (Instant::now(), SystemTime::now());
         let work = |(recipient, own): (&String, &mut Own)| match own {
             Own::Flood(flood) => {

@@ -151,8 +151,9 @@ impl Slots {
         (slots > super::MANY_SLOTS).then_some(span)
     }
 
-    pub fn into_ids(mut self) -> Vec<QueueId> {
-        self.news.take().into_iter().map(|(id, _)| id).chain(self.sealed).collect()
+    /// All that waits.
+    pub fn ids(&self) -> impl Iterator<Item = &QueueId> {
+        self.news.ids().chain(&self.sealed)
     }
 }
 

@@ -82,7 +82,7 @@ fn digests(pipeline: &Pipeline, mut batch: Batch) {
         let is_alone = rest.is_empty() && first.text.is_some();
         let count = fitting(pipeline, &batch, DIGEST_LIMIT).filter(|_| !is_alone);
         let Some(count) = count else {
-            let single = batch.settle(1);
+            let single = batch.park(1);
             pipeline.spool().release_parked(single.iter().map(|(id, _)| id));
             continue;
         };
@@ -100,11 +100,11 @@ fn pack(pipeline: &Pipeline, mut batch: Batch, size: usize) {
     while !batch.entries().is_empty() {
         let id = match fitting_slot(pipeline, &mut batch, size) {
             Some(count) => digest_of(pipeline, &mut batch, count).map(|(id, _)| id),
-            None => batch.settle(1).pop().map(|(id, _)| id),
+            None => batch.park(1).pop().map(|(id, _)| id),
         };
         let Some(id) = id else {
             let rest = batch.entries().len();
-            return give_back(pipeline, &recipient, batch.settle(rest));
+            return give_back(pipeline, &recipient, batch.park(rest));
         };
         pipeline.gatherer().stored_alone(&recipient, &id);
     }
@@ -144,10 +144,10 @@ fn digest_of(pipeline: &Pipeline, batch: &mut Batch, count: usize) -> Option<(Qu
     let made = made.inspect_err(|why| maillog::hindered("a digest could not be made", &why.to_string())).ok()?;
     // Responsibility moves on: the digest is durable and holds them. A crash before the next line sends them once more.
     match pipeline.spool().replace(&batch.recipient, &batch.ids(count), &numbers) {
-        Ok(()) => drop(batch.settle(count)),
+        Ok(()) => batch.replaced(count),
         Err(error) => {
             maillog::hindered("what a digest holds cannot be removed and comes once more", &error.to_string());
-            give_back(pipeline, &batch.recipient.clone(), batch.settle(count));
+            give_back(pipeline, &batch.recipient.clone(), batch.park(count));
         }
     }
     maillog::gathered(&made.0, &batch.recipient, count, &numbers.to_string());
@@ -186,9 +186,9 @@ fn of_news(pipeline: &Pipeline, recipient: &str, size: usize, news: Vec<Entry>) 
     let mut batch = pipeline.gatherer().batch(recipient, news);
     let count = fitting_slot(pipeline, &mut batch, size);
     let made = count.and_then(|count| digest_of(pipeline, &mut batch, count)).map(|(id, _)| id);
-    let id = made.or_else(|| batch.settle(1).into_iter().map(|(id, _)| id).next());
+    let id = made.or_else(|| batch.park(1).into_iter().map(|(id, _)| id).next());
     let rest = batch.entries().len();
-    pipeline.gatherer().put_back(recipient, batch.settle(rest));
+    pipeline.gatherer().put_back(recipient, batch.park(rest));
     id
 }
 

@@ -157,6 +157,27 @@ fn a_flood_of_repeats_puts_nothing_off_for_long_and_a_reload_with_other_slots_lo
 }
 
 #[test]
+fn what_an_operator_releases_waits_for_slots_like_any() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
+    let daemon = setup.start();
+    send_all(&daemon.address, 3, |nth| alert(5, 5710, nth, &format!("held-{nth}")));
+    for (command, place) in [("hold", "held"), ("release", "queue")] {
+        let done = setup.run(&["queue", command, "ALL"]);
+        assert!(done.status.success() && setup.spooled(place).len() == 3, "{done:?}");
+    }
+    eventually("what was released", || (daemon.status()["gathering"][0]["parked"] == 3).then_some(()));
+    assert_eq!(relay_host.heard().taken.len(), 0, "it shows that there is news");
+    daemon.kill();
+    let daemon = start_with_short_slots(&setup);
+    let taken = relay_host.taken(3);
+    assert_eq!(daemon.terminate(), 0);
+    assert_one_looks_like_the_other(&taken);
+    let held = texts(&opened(&setup, &taken));
+    assert!((0..3).all(|nth| held.contains(&format!(" held-{nth}."))), "{held}");
+}
+
+#[test]
 fn what_is_larger_than_the_slots_goes_by_itself_and_is_warned_of() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
