@@ -324,6 +324,54 @@ fn a_kill_at_each_step_of_a_digest_loses_no_alert_and_no_number() {
     assert_eq!(unaccounted(&record(&setup), OPS, &arrived), None);
 }
 
+/// As if the disk were full while the digest is made, and broken while the single ones are removed.
+#[test]
+fn a_disk_that_takes_no_digest_or_removes_nothing_loses_no_alert() {
+    if !may_trace() {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
+    let daemon = setup.start();
+    for round in 0..2 {
+        send_all(&daemon.address, 12, |nth| alert(5, 5710, 1, &format!("flood-{}", 12 * round + nth)));
+        // A flush does not end the window: in the second round all of them wait.
+        let rest = [7, 12][round];
+        let waiting = eventually("the others to go", || Some(setup.spooled("queue")).filter(|all| all.len() == rest));
+        let options: Vec<&str> = match round {
+            0 => vec!["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=ENOSPC"],
+            _ => vec!["-P", waiting[2].to_str().expect("a path"), "-e", "inject=unlink:error=EIO"],
+        };
+        let Some(mut strace) = attached(&daemon, &setup.path("trace"), &options) else { return };
+        daemon.flush();
+        let said = ["a digest could not be made", "cannot be removed and comes once more"][round];
+        eventually(said, || setup.log().contains(said).then_some(()));
+        strace.kill().expect("ended");
+        strace.wait().expect("ended");
+        daemon.flush();
+        everything_sent(&setup);
+    }
+    // It tells of the number that the first digest took.
+    assert!(setup.run(&["heartbeat"]).status.success());
+    everything_sent(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    let taken = relay_host.heard().taken.clone();
+    let all = opened(&setup, &taken);
+    let held = texts(&all);
+    assert!((0..24).all(|nth| held.contains(&format!(" flood-{nth}."))), "{held}");
+    let digests: Vec<&Opened> = all.iter().filter(|one| one.manifest.get("contains").is_some()).collect();
+    assert_eq!(digests.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>(), ["12 alerts gathered"]);
+    let arrived: BTreeSet<u64> = all.iter().filter_map(|one| one.manifest["sequence"].as_u64()).collect();
+    let twice = arrived.intersection(&ranges(&digests[0].manifest["contains"])).count();
+    assert!((1..=12).contains(&twice), "{twice} were not removed");
+    assert_eq!(unaccounted(&record(&setup), OPS, &arrived), None);
+    let (_, certificate) = setup.recipients.iter().find(|(to, _)| to == OPS).expect("ops");
+    let own: Vec<&[u8]> = taken.iter().filter(|one| one.rcpt.contains(OPS)).map(|one| one.message.as_slice()).collect();
+    let desk = Desk::new(certificate);
+    let verdict = desk.verify(&[Path::new("--signer"), &setup.path("state/signer.asc"), &desk.mbox("mbox", &own)]);
+    assert_eq!(verdict.run("missing"), &serde_json::json!([]));
+}
+
 #[test]
 fn a_reload_in_a_flood_brings_no_flood_of_singles_but_one_that_ends_gathering_does() {
     let (relay_host, authority, _) = RelayHost::honest();
