@@ -5,13 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Parked;
+use super::parked::Entry;
 use crate::envelope::QueueId;
 use crate::ranges::Ranges;
 use crate::spool::Spool;
-
-/// A parked entry, with what is kept of it.
-pub type Entry = (QueueId, Parked);
 
 /// Parked entries for one recipient, in the order of their numbers.
 pub struct Batch {

@@ -9,8 +9,8 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use super::Parked;
-use super::batch::Entry;
 use super::gist::{Key, Line};
+use super::parked::Entry;
 use crate::envelope::{Envelope, hex, printable, random};
 use crate::mail::{Greeting, Mail};
 use crate::ranges::Ranges;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::gist::{Gist, Key};
-use super::{Entry, Fate, Kept, Parked};
+use super::parked::{Entry, Fate, Kept, Parked};
 use crate::config;
 use crate::envelope::QueueId;
 use crate::mail::Note;

@@ -16,6 +16,7 @@ mod batch;
 mod digest;
 mod flood;
 mod gist;
+mod parked;
 mod slots;
 mod work;
 
@@ -26,99 +27,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 pub use gist::Gist;
+pub use parked::{Fate, Parked};
 pub use work::{farewell, flush, run};
 
 use crate::config::{self, Config};
 use crate::envelope::QueueId;
-use crate::mail::{Mail, Note};
+use crate::mail::Note;
 use crate::spool::Spool;
 use crate::status::Gathering;
-use batch::{Batch, Entry};
+use batch::Batch;
 use flood::Flood;
-use gist::Key;
+use parked::{Entry, Kept, TEXT_LIMIT};
 use slots::{Slots, Turn};
 
-/// A longer mail is not kept: it goes by itself.
-const TEXT_LIMIT: usize = 1024 * 1024;
 /// What is kept for all recipients together, octets. A flood of a thousand alerts has some two million.
 const OCTETS_LIMIT: usize = 16 * 1024 * 1024;
-/// What an entry takes besides its text, octets: more than it does, so that a digest is not made of too many files.
-const ENTRY: usize = 1024;
 /// Slots whose end is so many slots away are an operator's business.
 const MANY_SLOTS: usize = 24;
-
-/// What becomes of an alert that is sealed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// It is offered to deliver at once.
-    Send,
-    /// It waits, and a digest or a slot will hold it.
-    Park,
-    /// It waits, and a digest will count it.
-    Count,
-}
-
-impl Fate {
-    /// Whether it is parked.
-    pub fn waits(self) -> bool {
-        self != Self::Send
-    }
-}
-
-/// What is known of an alert that may wait.
-#[derive(Debug)]
-pub struct Parked {
-    /// Its number.
-    number: u64,
-    arrival: SystemTime,
-    notes: Vec<Note>,
-    gist: Option<Gist>,
-    /// All of it, if a digest is to hold it.
-    text: Option<Vec<u8>>,
-}
-
-impl Parked {
-    /// What is to be remembered of `mail`, which was sealed with this number and these notes.
-    pub fn of(mail: &Mail, number: u64, notes: Vec<Note>, gist: Option<Gist>, fate: Fate) -> Self {
-        let is_kept = fate == Fate::Park && gist.is_some() && mail.octets.len() <= TEXT_LIMIT;
-        let text = is_kept.then(|| mail.octets.clone());
-        Self { number, arrival: mail.arrival, notes, gist, text }
-    }
-
-    /// What it counts for in memory.
-    fn octets(&self) -> usize {
-        let gist = self.gist.as_ref().map_or(0, Gist::octets);
-        ENTRY + gist + self.text.as_ref().map_or(0, Vec::len)
-    }
-
-    /// What it can be told a repeat by. What was noticed of a mail is told with it.
-    fn key(&self) -> Option<&Key> {
-        self.gist.as_ref().and_then(Gist::key).filter(|_| self.notes.is_empty())
-    }
-}
-
-/// Entries with what is kept of them.
-#[derive(Default)]
-struct Kept {
-    entries: Vec<Entry>,
-    octets: usize,
-}
-
-impl Kept {
-    fn ids(&self) -> impl Iterator<Item = &QueueId> {
-        self.entries.iter().map(|(id, _)| id)
-    }
-
-    fn push(&mut self, id: QueueId, parked: Parked) {
-        self.octets += parked.octets();
-        self.entries.push((id, parked));
-    }
-
-    fn take(&mut self) -> Vec<Entry> {
-        self.octets = 0;
-        std::mem::take(&mut self.entries)
-    }
-}
 
 /// What waits, for all recipients.
 pub struct Gatherer {
@@ -133,14 +58,22 @@ enum Own {
     Slots(Slots),
 }
 
-/// What is to be done now.
+/// Digests that are to be made now.
 enum Work {
-    /// Digests are to be made, and sent.
+    /// They are sent at once.
     Digests(Batch),
-    /// Digests are to be made for slots of this size, and wait for theirs.
+    /// They are for slots of this size, and wait for theirs.
     Pack { batch: Batch, size: usize },
-    /// A slot is there.
-    Slot { recipient: String, size: usize, turn: Turn, leaves: SystemTime },
+}
+
+/// A slot that is there.
+struct Slot {
+    recipient: String,
+    /// Of its message, octets.
+    size: usize,
+    turn: Turn,
+    /// When its message is offered.
+    leaves: SystemTime,
 }
 
 impl Own {
@@ -225,7 +158,7 @@ impl Gatherer {
         match all.get_mut(recipient) {
             Some(Own::Slots(slots)) => slots.decide(gist),
             Some(Own::Flood(flood)) => {
-                let has_room = octets <= TEXT_LIMIT && ENTRY + octets + gist.map_or(0, Gist::octets) <= room;
+                let has_room = octets <= TEXT_LIMIT && parked::weight(octets, gist) <= room;
                 gist.map_or(Fate::Send, |gist| flood.decide(gist, notes, has_room, Instant::now()))
             }
             None => Fate::Send,
@@ -308,39 +241,55 @@ impl Gatherer {
         self.all().iter().filter_map(of).collect()
     }
 
-    /// How long until something is due, if something waits.
-    fn until_due(&self) -> Option<Duration> {
-        let (now, clock) = (Instant::now(), SystemTime::now());
+    /// How long until digests are due, if any will be.
+    fn until_digests(&self) -> Option<Duration> {
+        let now = Instant::now();
         let until = |own: &Own| match own {
             Own::Flood(flood) => flood.due().map(|due| due.saturating_duration_since(now)),
-            Own::Slots(slots) if slots.is_hurried() => Some(Duration::ZERO),
-            Own::Slots(slots) => Some(slots.next().duration_since(clock).unwrap_or_default()),
+            Own::Slots(slots) => slots.is_hurried().then_some(Duration::ZERO),
         };
         self.all().values().filter_map(until).min()
     }
 
-    /// What is to be done now.
-    fn due(&self) -> Vec<Work> {
-        for (recipient, id) in self.spool.offered_again() {
-            self.offered_again(&recipient, id);
-        }
-        let (now, clock) = (Instant::now(), SystemTime::now());
+    /// The digests that are due.
+    fn digests_due(&self) -> Vec<Work> {
+        let now = Instant::now();
         let work = |(recipient, own): (&String, &mut Own)| match own {
             Own::Flood(flood) => {
                 let is_due = flood.due().is_some_and(|due| due <= now);
                 is_due.then(|| Work::Digests(self.batch(recipient, flood.take(now))))
             }
-            Own::Slots(slots) if slots.is_hurried() => {
+            Own::Slots(slots) => slots.is_hurried().then(|| {
                 let size = slots.settings().size;
-                Some(Work::Pack { batch: self.batch(recipient, slots.take()), size })
-            }
-            Own::Slots(slots) => {
-                let leaves = slots.leaves();
-                let turn = slots.turn(clock, |last| self.spool.in_queue(last))?;
-                Some(Work::Slot { recipient: recipient.clone(), size: slots.settings().size, turn, leaves })
-            }
+                Work::Pack { batch: self.batch(recipient, slots.take()), size }
+            }),
         };
         self.all().iter_mut().filter_map(work).collect()
+    }
+
+    /// How long until the next slot, if there are any.
+    fn until_slot(&self) -> Option<Duration> {
+        let now = SystemTime::now();
+        let until = |own: &Own| match own {
+            Own::Flood(_) => None,
+            Own::Slots(slots) => Some(slots.next().duration_since(now).unwrap_or_default()),
+        };
+        self.all().values().filter_map(until).min()
+    }
+
+    /// The slots that are there.
+    fn slots_due(&self) -> Vec<Slot> {
+        for (recipient, id) in self.spool.offered_again() {
+            self.offered_again(&recipient, id);
+        }
+        let now = SystemTime::now();
+        let slot = |(recipient, own): (&String, &mut Own)| {
+            let Own::Slots(slots) = own else { return None };
+            let leaves = slots.leaves();
+            let turn = slots.turn(now, |last| self.spool.in_queue(last))?;
+            Some(Slot { recipient: recipient.clone(), size: slots.settings().size, turn, leaves })
+        };
+        self.all().iter_mut().filter_map(slot).collect()
     }
 
     /// Everything that waits for the end of a window.

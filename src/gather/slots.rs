@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::gist::Gist;
-use super::{Entry, Fate, Kept, Parked};
+use super::parked::{Entry, Fate, Kept, Parked};
 use crate::config;
 use crate::envelope::QueueId;
 

@@ -1,17 +1,18 @@
-//! Digests made, slots filled: the task, the operator's flush, the end.
+//! Digests made, slots filled: the tasks, the operator's flush, the end.
 //!
 //! Guarantees: single entries go only after the digest that names them is durable, and that one is offered only after they
 //! are gone or are offered again. On failure whatever is left of a batch is released singly; in slots it stays and waits
-//! for slots of its own. A fault here ends one piece of work, not the task.
+//! for slots of its own. A fault here ends one piece of work, not the tasks.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_blocking;
 
-use super::batch::{Batch, Entry};
+use super::batch::Batch;
+use super::parked::Entry;
 use super::slots::{LEAD, Turn};
-use super::{Work, digest};
+use super::{Slot, Work, digest};
 use crate::envelope::{Envelope, QueueId};
 use crate::mail::{Greeting, Mail};
 use crate::maillog;
@@ -19,8 +20,8 @@ use crate::pipeline::Pipeline;
 use crate::ranges::Ranges;
 use crate::shutdown::Shutdown;
 
-/// At least this often is looked what is due: clocks jump.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// At least this often is looked what is due: clocks jump, and settings change.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Octets of a digest that waits for no slot. Readers open it on a telephone, too.
 const DIGEST_LIMIT: usize = 4 * 1024 * 1024;
 /// News that takes more slots than this has the text of its repeats left out: whoever makes a flood must not put off for
@@ -28,28 +29,45 @@ const DIGEST_LIMIT: usize = 4 * 1024 * 1024;
 const FEW_SLOTS: usize = 4;
 
 /// Does what is due until `shutdown`.
-pub async fn run(pipeline: Arc<Pipeline>, mut shutdown: Shutdown) {
+pub async fn run(pipeline: Arc<Pipeline>, shutdown: Shutdown) {
+    // Apart from each other: digests take their time, and no slot may be late because there is news.
+    tokio::join!(make_digests(&pipeline, shutdown.clone()), fill_slots(&pipeline, shutdown));
+}
+
+async fn make_digests(pipeline: &Arc<Pipeline>, mut shutdown: Shutdown) {
     while !shutdown.is_ending() {
-        let wait = pipeline.gatherer().until_due().map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+        let wait = pipeline.gatherer().until_digests().map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
         tokio::select! {
             () = shutdown.wait() => return,
             () = pipeline.gatherer().changed.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        // Each by itself: a fault in one must not take the others with it. No slot waits for another's work or for a
-        // digest, which takes long; digests are made one after the other, for they take memory.
-        let spawn = |work| {
-            let own = Arc::clone(&pipeline);
-            spawn_blocking(move || perform(&own, work))
-        };
-        let (slots, digests): (Vec<_>, Vec<_>) =
-            pipeline.gatherer().due().into_iter().partition(|work| matches!(work, Work::Slot { .. }));
-        let slots: Vec<_> = slots.into_iter().map(spawn).collect();
-        for work in digests {
-            let _ = spawn(work).await;
+        // One after the other: they take memory. Each by itself: a fault in one must not take the others with it.
+        for work in pipeline.gatherer().digests_due() {
+            let own = Arc::clone(pipeline);
+            let made = spawn_blocking(move || match work {
+                Work::Digests(batch) => digests(&own, batch),
+                Work::Pack { batch, size } => pack(&own, batch, size),
+            });
+            let _ = made.await;
         }
-        for slot in slots {
-            let _ = slot.await;
+    }
+}
+
+async fn fill_slots(pipeline: &Arc<Pipeline>, mut shutdown: Shutdown) {
+    while !shutdown.is_ending() {
+        let wait = pipeline.gatherer().until_slot().map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        // At the same time: one recipient's news must not be seen in another one's slot.
+        let filled = pipeline.gatherer().slots_due().into_iter().map(|slot| {
+            let own = Arc::clone(pipeline);
+            spawn_blocking(move || fill(&own, slot))
+        });
+        for one in filled.collect::<Vec<_>>() {
+            let _ = one.await;
         }
     }
 }
@@ -65,14 +83,6 @@ pub fn farewell(pipeline: &Pipeline) {
     flush(pipeline);
     for (size, batch) in pipeline.gatherer().take_news() {
         pack(pipeline, batch, size);
-    }
-}
-
-fn perform(pipeline: &Pipeline, work: Work) {
-    match work {
-        Work::Digests(batch) => digests(pipeline, batch),
-        Work::Pack { batch, size } => pack(pipeline, batch, size),
-        Work::Slot { recipient, size, turn, leaves } => slot(pipeline, &recipient, size, turn, leaves),
     }
 }
 
@@ -163,7 +173,9 @@ fn give_back(pipeline: &Pipeline, recipient: &str, entries: Vec<Entry>) {
 }
 
 /// Offers one message for a slot.
-fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn, leaves: SystemTime) {
+fn fill(pipeline: &Pipeline, slot: Slot) {
+    let Slot { recipient, size, turn, leaves } = slot;
+    let recipient = recipient.as_str();
     let id = match turn {
         Turn::Sealed(id) => Some(id),
         Turn::News(news) => of_news(pipeline, recipient, size, news),
