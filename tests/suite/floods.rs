@@ -1,7 +1,7 @@
 //! A flood comes as some messages and a digest: nothing is missing, urgent alerts do not wait, every number is accounted for
 //! and `verify` is content; kill -9 in the middle loses nothing.
 //!
-//! The trials of a thousand alerts in a minute: `cargo test --test suite -- --ignored --nocapture a_thousand`.
+//! The trials of a thousand alerts in a minute: `cargo test --test suite -- --ignored --nocapture floods::a_thousand`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::crashes::{record, unaccounted};
 use crate::numbers::{attached, may_trace};
+use crate::support::certificates::{armored, revoked};
 use crate::support::client::send;
 use crate::support::daemon::{MARKER, Setup};
 use crate::support::reader::{Opened, open};
@@ -370,6 +371,26 @@ fn a_disk_that_takes_no_digest_or_removes_nothing_loses_no_alert() {
     let desk = Desk::new(certificate);
     let verdict = desk.verify(&[Path::new("--signer"), &setup.path("state/signer.asc"), &desk.mbox("mbox", &own)]);
     assert_eq!(verdict.run("missing"), &serde_json::json!([]));
+}
+
+#[test]
+fn who_cannot_be_sealed_to_any_more_gets_what_was_sealed_before_and_others_get_their_digest() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let settings = format!("{LONG}\nrealert = \"off\"");
+    let more = format!("accept = [{{ recipient = \"ops@localhost\" }}]\n[recipient.flood]\n{settings}");
+    let setup = gathering(&relay_host, &authority.pem, &settings).recipient("other@example.org", &more);
+    let daemon = setup.start();
+    send_all(&daemon.address, 9, |nth| alert(5, 5710, 1, &format!("flood-{nth}")));
+    relay_host.taken(10);
+    let (_, certificate) = setup.recipients.iter().find(|(to, _)| to == "other@example.org").expect("it");
+    setup.write("other@example.org.asc", &armored(&revoked(certificate)));
+    assert_eq!(daemon.reload().1, 0);
+    daemon.flush();
+    let taken = relay_host.taken(15);
+    everything_sent(&setup);
+    let to = |address: &str| taken.iter().filter(|one| one.rcpt.contains(address)).count();
+    assert_eq!((taken.len(), to(OPS), to("other@example.org")), (15, 6, 9), "{}", setup.log());
+    assert_eq!(opened(&setup, &taken)[5].subject, "4 alerts gathered");
 }
 
 #[test]
