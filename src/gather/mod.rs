@@ -10,7 +10,8 @@
 //! what comes faster than they are made goes singly. A digest names the numbers it takes the place of, and none of those
 //! was ever offered to a delivery. On failure (sealing, disk, a recipient that is gone) the single ones are released; after
 //! a crash a new process knows of no parking, so they go out too. An attacker who causes floods makes digests; one who
-//! repeats a rule at a location hides the text of the repeats for `realert`, never their number.
+//! repeats a rule at a location hides the text of the repeats for `realert`, never their number; one who forges an urgent
+//! level in log text has his alerts sent at once, one by one: none that may be urgent is ever kept back.
 
 mod batch;
 mod digest;

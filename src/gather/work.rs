@@ -13,8 +13,8 @@ use super::batch::Batch;
 use super::parked::Entry;
 use super::slots::{LEAD, Turn};
 use super::{Slot, Work, digest};
-use crate::envelope::{Envelope, QueueId};
-use crate::mail::{Greeting, Mail};
+use crate::envelope::QueueId;
+use crate::mail::Mail;
 use crate::maillog;
 use crate::pipeline::Pipeline;
 use crate::ranges::Ranges;
@@ -206,16 +206,7 @@ fn of_news(pipeline: &Pipeline, recipient: &str, size: usize, news: Vec<Entry>) 
 
 fn filler(pipeline: &Pipeline, recipient: &str) -> Option<QueueId> {
     let text = "Nothing happened. This message keeps the times and sizes of messages from telling when something does.";
-    let mail = Mail {
-        envelope: Envelope::default(),
-        octets: format!("Subject: Nothing happened\r\n\r\n{text}\r\n").into_bytes(),
-        arrival: SystemTime::now(),
-        client: "the relay itself".to_owned(),
-        greeting: Greeting::None,
-        notes: Vec::new(),
-        source: None,
-        block: None,
-    };
+    let mail = Mail::own(format!("Subject: Nothing happened\r\n\r\n{text}\r\n").into_bytes(), SystemTime::now());
     let made = pipeline.park_own(recipient, &mail, None::<Ranges>);
     let made = made.inspect_err(|why| maillog::hindered("a slot stays empty", &why.to_string())).ok()?;
     pipeline.counters().fillers.up();

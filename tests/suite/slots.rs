@@ -178,6 +178,23 @@ fn what_an_operator_releases_waits_for_slots_like_any() {
 }
 
 #[test]
+fn what_waits_for_many_slots_is_warned_of_and_a_release_at_once_sends_it() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
+    let daemon = setup.start();
+    send_all(&daemon.address, 30, |nth| alert(5, 5710, nth, &format!("left-{nth}")));
+    daemon.kill();
+    let daemon = setup.start();
+    let warnings = daemon.status()["warnings"].to_string();
+    assert!(warnings.contains("30 message(s) wait for their slots, the last one for about 1day 6h"), "{warnings}");
+    let file = std::fs::read_to_string(setup.path("sealrelay.toml")).expect("read");
+    setup.write("sealrelay.toml", file.replace("release = { slots = \"1h\" }", "").as_bytes());
+    assert_eq!(daemon.reload().1, 0);
+    let all = opened(&setup, &relay_host.taken(30));
+    assert!((0..30).all(|nth| texts(&all).contains(&format!(" left-{nth}."))));
+}
+
+#[test]
 fn what_is_larger_than_the_slots_goes_by_itself_and_is_warned_of() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
