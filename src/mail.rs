@@ -31,6 +31,22 @@ pub struct Mail {
     pub block: Option<Block<'static>>,
 }
 
+impl Mail {
+    /// One of the relay's own.
+    pub fn own(octets: Vec<u8>, arrival: SystemTime) -> Self {
+        Self {
+            envelope: Envelope::default(),
+            octets,
+            arrival,
+            client: "the relay itself".to_owned(),
+            greeting: Greeting::None,
+            notes: Vec::new(),
+            source: None,
+            block: None,
+        }
+    }
+}
+
 /// How a client introduced itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Greeting {

@@ -45,6 +45,13 @@ impl Ranges {
         (end.saturating_add(1) >= first).then_some((*start, *end))
     }
 
+    /// Keeps the `limit` highest ranges.
+    pub fn keep_newest(&mut self, limit: usize) {
+        while self.0.len() > limit {
+            self.0.pop_first();
+        }
+    }
+
     /// Takes one number out.
     pub fn remove(&mut self, number: u64) {
         self.take_out(number, number);

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 
 use crate::alert::{self, Block, Doubt, Groups, Kind, Reading};
 use crate::config::{Config, Recipient};
-use crate::envelope::Envelope;
 use crate::gather::Gist;
-use crate::mail::{Greeting, Mail, Note};
+use crate::mail::{Mail, Note};
 use crate::route::{self, Chosen, Reason, Share};
 use crate::seal::{Blocks, Original};
 
@@ -68,17 +67,9 @@ impl<'m> Shares<'m> {
     fn fixed(&self, nth: usize, text: usize) -> Option<Mail> {
         let fixed = self.recipients[nth].fixed.as_ref()?;
         let text = fixed.texts[text].text.replace('\n', "\r\n");
-        Some(Mail {
-            envelope: Envelope::default(),
-            octets: format!("Subject: {}\r\n\r\n{text}\r\n", fixed.subject).into_bytes(),
-            arrival: self.mail.arrival,
-            client: "the relay itself".to_owned(),
-            greeting: Greeting::None,
-            notes: Vec::new(),
-            // This is not told to anybody: by it a text is known that was stored before a crash.
-            source: self.mail.source.clone(),
-            block: None,
-        })
+        let octets = format!("Subject: {}\r\n\r\n{text}\r\n", fixed.subject).into_bytes();
+        // Its source is not told to anybody: by it a text is known that was stored before a crash.
+        Some(Mail { source: self.mail.source.clone(), ..Mail::own(octets, self.mail.arrival) })
     }
 
     fn blocks_of(&self, own: &[usize]) -> Option<Mail> {

@@ -58,7 +58,9 @@ impl Turn<'_> {
     /// The text is durable in the spool.
     pub fn used(mut self) {
         self.used = true;
-        let kept = serde_json::to_vec(&*self.turns.last()).map_err(std::io::Error::from);
+        // Two at once would be in each other's way, and the later file must be the later state.
+        let last = self.turns.last();
+        let kept = serde_json::to_vec(&*last).map_err(std::io::Error::from);
         if let Err(error) = kept.and_then(|json| replace(&self.turns.file, &json)) {
             maillog::hindered("fixed.json cannot be written", &error.to_string());
         }
@@ -95,5 +97,21 @@ mod tests {
         assert!(turns.take("a@b", day, at(86_400)).is_none());
         assert!(turns.take("a@b", day, at(86_401)).is_some());
         assert!(turns.take("a@b", day, UNIX_EPOCH).is_some(), "a clock set back");
+    }
+
+    #[test]
+    fn turns_that_are_used_at_once_are_all_remembered() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let day = Duration::from_secs(86_400);
+        let now = UNIX_EPOCH + day * 20_000;
+        let (turns, names) = (Turns::open(folder.path()), (0..32).map(|nth| format!("{nth}@b")));
+        let names: Vec<String> = names.collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| turns.take(name, day, now).expect("due").used());
+            }
+        });
+        let turns = Turns::open(folder.path());
+        assert!(names.iter().all(|name| turns.take(name, day, now).is_none()));
     }
 }

@@ -2,15 +2,13 @@
 //!
 //! Guarantees: what is still in a batch when it is dropped, for whatever reason, is offered to deliver singly.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Parked;
+use super::parked::Entry;
 use crate::envelope::QueueId;
 use crate::ranges::Ranges;
 use crate::spool::Spool;
-
-/// A parked entry, with what is kept of it.
-pub type Entry = (QueueId, Parked);
 
 /// Parked entries for one recipient, in the order of their numbers.
 pub struct Batch {
@@ -20,7 +18,9 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Of those that are there still: an operator may have taken one.
     pub fn new(spool: Arc<Spool>, recipient: String, mut entries: Vec<Entry>) -> Self {
+        entries.retain(|(id, _)| spool.pick(id));
         entries.sort_by_key(|(_, parked)| parked.number);
         Self { spool, recipient, entries }
     }
@@ -39,16 +39,42 @@ impl Batch {
         self.entries[..count].iter().map(|(id, _)| id).collect()
     }
 
-    /// Takes the first `count` out: somebody else looks after them.
-    pub fn settle(&mut self, count: usize) -> Vec<Entry> {
-        self.entries.drain(..count).collect()
+    /// How many of the first have no more than `limit` octets of text; one at least, if there is one.
+    pub fn within(&self, limit: usize) -> usize {
+        let mut octets = 0;
+        let fit = self.entries.iter().take_while(|(_, parked)| {
+            octets += parked.text.as_ref().map_or(0, Vec::len);
+            octets <= limit
+        });
+        fit.count().max(1).min(self.entries.len())
+    }
+
+    /// Drops the text of repeats: of a rule at a location only the first keeps it.
+    pub fn count_repeats(&mut self) {
+        let mut seen = BTreeSet::new();
+        for (_, parked) in &mut self.entries {
+            if parked.key().is_some_and(|key| !seen.insert(key.clone())) {
+                parked.text = None;
+            }
+        }
+    }
+
+    /// The first `count` are gone.
+    pub fn replaced(&mut self, count: usize) {
+        self.entries.drain(..count);
+    }
+
+    /// Takes the first `count` out, parked again: somebody else looks after them.
+    pub fn park(&mut self, count: usize) -> Vec<Entry> {
+        let parked: Vec<Entry> = self.entries.drain(..count).collect();
+        parked.iter().for_each(|(id, _)| self.spool.park_again(id));
+        parked
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.entries.is_empty() {
-            self.spool.release_parked(self.entries.iter().map(|(id, _)| id));
-        }
+        self.entries.iter().for_each(|(id, _)| self.spool.release(id));
+        self.spool.wake();
     }
 }

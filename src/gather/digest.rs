@@ -9,14 +9,17 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use super::Parked;
-use super::batch::Entry;
 use super::gist::{Key, Line};
-use crate::envelope::{Envelope, hex, printable, random};
-use crate::mail::{Greeting, Mail};
+use super::parked::Entry;
+use crate::envelope::{hex, printable, random};
+use crate::mail::Mail;
 use crate::ranges::Ranges;
 
 /// Lines of the table; further rules and locations are counted together.
 const ROWS: usize = 200;
+
+/// Characters of a list of numbers in the text; mixed with what came singly they may be as many ranges as alerts.
+const NAMED: usize = 400;
 
 /// What one line of the table stands for.
 struct Row<'a> {
@@ -53,16 +56,7 @@ pub fn mail(entries: &[Entry], numbers: &Ranges, now: SystemTime) -> Mail {
     let mut octets = format!("Subject: {alerts} alerts gathered\r\n\r\n").into_bytes();
     octets.extend_from_slice(summary(entries, numbers, alerts).as_bytes());
     mails(&mut octets, entries);
-    Mail {
-        envelope: Envelope::default(),
-        octets,
-        arrival: now,
-        client: "the relay itself".to_owned(),
-        greeting: Greeting::None,
-        notes: Vec::new(),
-        source: None,
-        block: None,
-    }
+    Mail::own(octets, now)
 }
 
 fn summary(entries: &[Entry], numbers: &Ranges, alerts: usize) -> String {
@@ -78,6 +72,7 @@ fn summary(entries: &[Entry], numbers: &Ranges, alerts: usize) -> String {
             None => uncertain += 1,
         }
     }
+    let numbers = named(numbers);
     let mut text = format!(
         "{alerts} alert(s) in {} mail(s), gathered by the mail relay. This message takes the place of the messages with\r\n\
          the numbers {numbers}, which will not come.\r\n\r\nArrived: {}\r\n\r\n",
@@ -98,6 +93,15 @@ fn summary(entries: &[Entry], numbers: &Ranges, alerts: usize) -> String {
         );
     }
     text
+}
+
+/// As many of `numbers` as a person may want to see.
+fn named(numbers: &Ranges) -> String {
+    let all = numbers.to_string();
+    match all.char_indices().nth(NAMED).and_then(|(end, _)| all[..end].rfind(',')) {
+        Some(end) => format!("{} and others, which the manifest names", &all[..end]),
+        None => all,
+    }
 }
 
 fn add<'a>(rows: &mut BTreeMap<&'a Key, Row<'a>>, line: &'a Line, parked: &Parked) {

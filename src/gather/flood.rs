@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::gist::{Gist, Key};
-use super::{Entry, Fate, Kept, Parked};
+use super::parked::{Entry, Fate, Kept, Parked};
 use crate::config;
 use crate::envelope::QueueId;
 use crate::mail::Note;
@@ -36,16 +36,30 @@ impl Flood {
         Self { settings, window, known, kept, text_due: None, count_due: None }
     }
 
-    pub fn settings(&self) -> &config::Flood {
-        &self.settings
+    /// The same under other settings: what waits goes on waiting, for no longer than it would have.
+    pub fn adjusted(mut self, settings: &config::Flood) -> Self {
+        if self.settings != *settings {
+            self.window = None;
+            self.known.clear();
+            self.settings = settings.clone();
+        }
+        self
     }
 
-    /// What becomes of a mail of so many octets that comes at `now`.
-    pub fn decide(&mut self, gist: &Gist, notes: &[Note], octets: usize, now: Instant) -> Fate {
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// All that waits becomes digests at once.
+    pub fn hurry(&mut self, now: Instant) {
+        self.text_due = Some(now);
+    }
+
+    /// What becomes of a mail that comes at `now`; it `has_room` if it may be kept.
+    pub fn decide(&mut self, gist: &Gist, notes: &[Note], has_room: bool, now: Instant) -> Fate {
         if gist.highest >= self.settings.urgent_level {
             return Fate::Send;
         }
-        let has_room = octets <= super::TEXT_LIMIT && self.kept.has_room(octets);
         // What was noticed of a mail is told with it.
         let key = gist.key().filter(|_| notes.is_empty());
         if has_room && key.is_some_and(|key| self.known.get(key).is_some_and(|until| now < *until)) {
@@ -59,8 +73,7 @@ impl Flood {
 
     /// An entry is durable. Not before that a repeat may rest on it.
     pub fn stored(&mut self, id: QueueId, fate: Fate, parked: Parked, now: Instant) {
-        let key = parked.gist.as_ref().and_then(Gist::key);
-        match (fate, key.cloned()) {
+        match (fate, parked.key().cloned()) {
             (Fate::Count, key) => {
                 let until = key.and_then(|key| self.known.get(&key).copied()).unwrap_or(now);
                 self.count_due = Some(self.count_due.map_or(until, |due| due.min(until)));
@@ -100,14 +113,6 @@ impl Flood {
         (self.text_due, self.count_due) = (None, None);
         self.kept.take()
     }
-
-    pub fn len(&self) -> usize {
-        self.kept.entries.len()
-    }
-
-    pub fn into_ids(mut self) -> Vec<QueueId> {
-        self.kept.take().into_iter().map(|(id, _)| id).collect()
-    }
 }
 
 #[cfg(test)]
@@ -128,7 +133,7 @@ mod tests {
     }
 
     fn come(flood: &mut Flood, gist: &Gist, now: Instant) -> Fate {
-        let fate = flood.decide(gist, &[], 1000, now);
+        let fate = flood.decide(gist, &[], true, now);
         let text = (fate == Fate::Park).then(|| b"text".to_vec());
         let parked =
             Parked { number: 1, arrival: SystemTime::now(), notes: Vec::new(), gist: Some(gist.clone()), text };
@@ -156,7 +161,7 @@ mod tests {
             come(&mut flood, &gist(rule, 5, None), now);
         }
         let late = gist(3, 5, None);
-        assert_eq!(flood.decide(&late, &[], 1000, now), Fate::Park);
+        assert_eq!(flood.decide(&late, &[], true, now), Fate::Park);
         let end = now + Duration::from_secs(60);
         assert_eq!(flood.take(end).len(), 1);
         let parked = Parked { number: 3, arrival: SystemTime::now(), notes: Vec::new(), gist: Some(late), text: None };
@@ -172,7 +177,7 @@ mod tests {
         assert_eq!(come(&mut flood, &gist(1, 5, None), at(1)), Fate::Count);
         assert_eq!(come(&mut flood, &gist(1, 12, None), at(1)), Fate::Send, "urgent");
         assert_eq!(come(&mut flood, &gist(1, 5, Some(alert::Doubt::Imitation)), at(2)), Fate::Send);
-        let noticed = flood.decide(&gist(1, 5, None), &[Note::EarlyDot(1)], 1000, at(2));
+        let noticed = flood.decide(&gist(1, 5, None), &[Note::EarlyDot(1)], true, at(2));
         assert_eq!(noticed, Fate::Send, "what was noticed must be read");
         assert_eq!(come(&mut flood, &gist(1, 5, None), at(3000)), Fate::Count);
         assert_eq!(flood.due(), Some(at(3600)));
@@ -181,12 +186,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_bounds_goes_singly() {
+    fn what_there_is_no_room_for_goes_singly_and_hurry_makes_room() {
         let (mut flood, now) = (flood(1), Instant::now());
         come(&mut flood, &gist(1, 5, None), now);
-        assert_eq!(flood.decide(&gist(2, 5, None), &[], super::super::TEXT_LIMIT + 1, now), Fate::Send);
-        flood.kept.octets = super::super::OCTETS_LIMIT;
-        assert_eq!(flood.decide(&gist(2, 5, None), &[], 1000, now), Fate::Send);
-        assert_eq!(flood.decide(&gist(1, 5, None), &[], 1000, now), Fate::Send);
+        assert_eq!(flood.decide(&gist(2, 5, None), &[], false, now), Fate::Send);
+        assert_eq!(flood.decide(&gist(1, 5, None), &[], false, now), Fate::Send, "a repeat");
+        assert_eq!(come(&mut flood, &gist(2, 5, None), now), Fate::Park);
+        flood.hurry(now);
+        assert_eq!((flood.due(), flood.take(now).len()), (Some(now), 1));
+    }
+
+    #[test]
+    fn other_settings_put_nothing_off_and_lose_nothing() {
+        let (mut flood, now) = (flood(1), Instant::now());
+        for rule in 1..4 {
+            come(&mut flood, &gist(rule, 5, None), now);
+        }
+        let end = now + Duration::from_secs(60);
+        let settings = config::Flood { window: Duration::from_secs(3600), realert: None, ..flood.settings.clone() };
+        let mut flood = flood.adjusted(&settings);
+        assert_eq!(come(&mut flood, &gist(1, 5, None), now), Fate::Send, "repeats are not counted any more");
+        assert_eq!(come(&mut flood, &gist(4, 5, None), now), Fate::Park);
+        assert_eq!((flood.due(), flood.take(end).len()), (Some(end), 3));
     }
 }

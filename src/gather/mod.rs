@@ -6,15 +6,18 @@
 //! ```
 //!
 //! Guarantees: nothing waits here that is not sealed and durable in the spool by itself; text is kept in memory for the
-//! window or slot only, within bounds, and what is beyond them goes singly. A digest names the numbers it takes the place
-//! of, and none of those was ever offered to a delivery. On failure (sealing, disk, a changed configuration) the single
-//! ones are released; after a crash a new process knows of no parking, so they go out too. An attacker who causes floods
-//! makes digests; one who repeats a rule at a location hides the text of the repeats for `realert`, never their number.
+//! window or slot only, and within one bound for all recipients: when half of that is taken, digests are made early, and
+//! what comes faster than they are made goes singly. A digest names the numbers it takes the place of, and none of those
+//! was ever offered to a delivery. On failure (sealing, disk, a recipient that is gone) the single ones are released; after
+//! a crash a new process knows of no parking, so they go out too. An attacker who causes floods makes digests; one who
+//! repeats a rule at a location hides the text of the repeats for `realert`, never their number; one who forges an urgent
+//! level in log text has his alerts sent at once, one by one: none that may be urgent is ever kept back.
 
 mod batch;
 mod digest;
 mod flood;
 mod gist;
+mod parked;
 mod slots;
 mod work;
 
@@ -25,90 +28,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 pub use gist::Gist;
+pub use parked::{Fate, Parked};
 pub use work::{farewell, flush, run};
 
 use crate::config::{self, Config};
 use crate::envelope::QueueId;
-use crate::mail::{Mail, Note};
+use crate::mail::Note;
 use crate::spool::Spool;
 use crate::status::Gathering;
-use batch::{Batch, Entry};
+use batch::Batch;
 use flood::Flood;
+use parked::{Entry, Kept, TEXT_LIMIT};
 use slots::{Slots, Turn};
 
-/// A longer mail is not kept: it goes by itself.
-const TEXT_LIMIT: usize = 1024 * 1024;
-/// What is kept for one recipient: entries, and octets of their text. A flood of a thousand alerts has some two million.
-const ENTRIES_LIMIT: usize = 10_000;
+/// What is kept for all recipients together, octets. A flood of a thousand alerts has some two million.
 const OCTETS_LIMIT: usize = 16 * 1024 * 1024;
-
-/// What becomes of an alert that is sealed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// It is offered to deliver at once.
-    Send,
-    /// It waits, and a digest or a slot will hold it.
-    Park,
-    /// It waits, and a digest will count it.
-    Count,
-}
-
-impl Fate {
-    /// Whether it is parked.
-    pub fn waits(self) -> bool {
-        self != Self::Send
-    }
-}
-
-/// What is known of an alert that may wait.
-#[derive(Debug)]
-pub struct Parked {
-    /// Its number.
-    number: u64,
-    arrival: SystemTime,
-    notes: Vec<Note>,
-    gist: Option<Gist>,
-    /// All of it, if a digest is to hold it.
-    text: Option<Vec<u8>>,
-}
-
-impl Parked {
-    /// What is to be remembered of `mail`, which was sealed with this number and these notes.
-    pub fn of(mail: &Mail, number: u64, notes: Vec<Note>, gist: Option<Gist>, fate: Fate) -> Self {
-        let is_kept = fate == Fate::Park && gist.is_some() && mail.octets.len() <= TEXT_LIMIT;
-        let text = is_kept.then(|| mail.octets.clone());
-        Self { number, arrival: mail.arrival, notes, gist, text }
-    }
-
-    /// About what it takes in memory.
-    fn octets(&self) -> usize {
-        let gist = self.gist.as_ref().map_or(0, Gist::octets);
-        200 + gist + self.text.as_ref().map_or(0, Vec::len)
-    }
-}
-
-/// Entries with what is kept of them, within bounds.
-#[derive(Default)]
-struct Kept {
-    entries: Vec<Entry>,
-    octets: usize,
-}
-
-impl Kept {
-    fn has_room(&self, octets: usize) -> bool {
-        self.entries.len() < ENTRIES_LIMIT && self.octets.saturating_add(octets) <= OCTETS_LIMIT
-    }
-
-    fn push(&mut self, id: QueueId, parked: Parked) {
-        self.octets += parked.octets();
-        self.entries.push((id, parked));
-    }
-
-    fn take(&mut self) -> Vec<Entry> {
-        self.octets = 0;
-        std::mem::take(&mut self.entries)
-    }
-}
+/// Slots whose end is so many slots away are an operator's business.
+const MANY_SLOTS: usize = 24;
 
 /// What waits, for all recipients.
 pub struct Gatherer {
@@ -123,12 +59,44 @@ enum Own {
     Slots(Slots),
 }
 
-/// What is to be done now.
+/// Digests that are to be made now.
 enum Work {
-    /// Digests are to be made, and sent.
+    /// They are sent at once.
     Digests(Batch),
-    /// A slot is there.
-    Slot { recipient: String, size: usize, turn: Turn, leaves: SystemTime },
+    /// They are for slots of this size, and wait for theirs.
+    Pack { batch: Batch, size: usize },
+}
+
+/// A slot that is there.
+struct Slot {
+    recipient: String,
+    /// Of its message, octets.
+    size: usize,
+    turn: Turn,
+    /// When its message is offered.
+    leaves: SystemTime,
+}
+
+impl Own {
+    fn kept(&self) -> &Kept {
+        match self {
+            Self::Flood(flood) => flood.kept(),
+            Self::Slots(slots) => slots.kept(),
+        }
+    }
+
+    /// What is kept becomes digests now, to make room.
+    fn hurry(&mut self) {
+        match self {
+            Self::Flood(flood) => flood.hurry(Instant::now()),
+            Self::Slots(slots) => slots.hurry(),
+        }
+    }
+}
+
+/// Octets that may be kept still.
+fn room(all: &BTreeMap<String, Own>) -> usize {
+    OCTETS_LIMIT.saturating_sub(all.values().map(|own| own.kept().octets).sum())
 }
 
 impl Gatherer {
@@ -140,32 +108,33 @@ impl Gatherer {
         gatherer
     }
 
-    /// For the recipients of `config` from now on. What waits for one whose settings changed, or that is gone, is released
-    /// singly.
+    /// For the recipients of `config` from now on. What waits goes on waiting under the new settings; for one that has
+    /// none any more, or is gone, it is released singly.
     pub fn reload(&self, config: &Config) {
         let mut all = self.all();
         let mut before = std::mem::take(&mut *all);
         for recipient in &config.recipients {
             let address = recipient.address.to_string();
-            let own = before.remove(&address).and_then(|own| self.unless_changed(own, recipient));
+            let own = before.remove(&address).and_then(|own| self.adjusted(own, recipient));
             if let Some(own) = own.or_else(|| self.new_own(recipient)) {
                 all.insert(address, own);
             }
         }
-        before.into_values().for_each(|own| self.release(own));
+        before.values().for_each(|own| self.release(own));
+        let in_slots = all.iter().filter(|(_, own)| matches!(own, Own::Slots(_)));
+        self.spool.park_offered(in_slots.map(|(recipient, _)| recipient.clone()).collect());
         self.changed.notify_one();
     }
 
-    fn unless_changed(&self, own: Own, recipient: &config::Recipient) -> Option<Own> {
-        let is_same = match &own {
-            Own::Flood(flood) => recipient.flood.as_ref() == Some(flood.settings()),
-            Own::Slots(slots) => recipient.release.slots() == Some(slots.settings()),
-        };
-        if is_same {
-            return Some(own);
+    fn adjusted(&self, own: Own, recipient: &config::Recipient) -> Option<Own> {
+        match (own, &recipient.flood, recipient.release.slots()) {
+            (Own::Flood(flood), Some(settings), _) => Some(Own::Flood(flood.adjusted(settings))),
+            (Own::Slots(slots), _, Some(settings)) => Some(Own::Slots(slots.adjusted(settings, SystemTime::now()))),
+            (own, ..) => {
+                self.release(&own);
+                None
+            }
         }
-        self.release(own);
-        None
     }
 
     fn new_own(&self, recipient: &config::Recipient) -> Option<Own> {
@@ -176,34 +145,42 @@ impl Gatherer {
         recipient.flood.clone().map(|flood| Own::Flood(Flood::new(flood)))
     }
 
-    fn release(&self, own: Own) {
-        let ids = match own {
-            Own::Flood(flood) => flood.into_ids(),
-            Own::Slots(slots) => slots.into_ids(),
-        };
-        self.spool.release_parked(&ids);
+    fn release(&self, own: &Own) {
+        match own {
+            Own::Flood(flood) => self.spool.release_parked(flood.kept().ids()),
+            Own::Slots(slots) => self.spool.release_parked(slots.ids()),
+        }
     }
 
     /// What becomes of a mail of so many octets for `recipient`. Without a gist it is a fixed text.
     pub fn decide(&self, recipient: &str, gist: Option<&Gist>, notes: &[Note], octets: usize) -> Fate {
-        match self.all().get_mut(recipient) {
+        let mut all = self.all();
+        let room = room(&all);
+        match all.get_mut(recipient) {
             Some(Own::Slots(slots)) => slots.decide(gist),
             Some(Own::Flood(flood)) => {
-                let octets = octets + gist.map_or(0, Gist::octets);
-                gist.map_or(Fate::Send, |gist| flood.decide(gist, notes, octets, Instant::now()))
+                let has_room = octets <= TEXT_LIMIT && parked::weight(octets, gist) <= room;
+                gist.map_or(Fate::Send, |gist| flood.decide(gist, notes, has_room, Instant::now()))
             }
             None => Fate::Send,
         }
     }
 
-    /// The entry `id` is durable, parked if its fate is to wait.
+    /// The entry `id` is durable, parked if its fate is to wait. What cannot be kept goes as it is.
     pub fn stored(&self, recipient: &str, id: &QueueId, fate: Fate, parked: Parked) {
-        match self.all().get_mut(recipient) {
-            Some(Own::Slots(slots)) if fate.waits() => slots.stored(id.clone(), parked),
-            Some(Own::Flood(flood)) => flood.stored(id.clone(), fate, parked, Instant::now()),
-            // The configuration changed meanwhile.
+        let mut all = self.all();
+        let has_room = parked.octets() <= room(&all);
+        match all.get_mut(recipient) {
+            Some(Own::Slots(slots)) if fate.waits() => slots.stored(id.clone(), parked, has_room),
+            Some(Own::Flood(flood)) if has_room || !fate.waits() => {
+                flood.stored(id.clone(), fate, parked, Instant::now());
+            }
             _ if fate.waits() => self.spool.release_parked([id]),
             _ => {}
+        }
+        // The other half is for what comes while digests are made of this one.
+        if room(&all) < OCTETS_LIMIT / 2 {
+            all.values_mut().max_by_key(|own| own.kept().octets).into_iter().for_each(Own::hurry);
         }
         if fate.waits() {
             self.changed.notify_one();
@@ -223,14 +200,24 @@ impl Gatherer {
         }
     }
 
+    /// An operator offers the entry `id` again, and it is parked.
+    fn offered_again(&self, recipient: &str, id: QueueId) {
+        match self.all().get_mut(recipient) {
+            // It waited before it was held: then it does again, with its text.
+            Some(Own::Slots(slots)) if slots.ids().any(|own| *own == id) => {}
+            Some(Own::Slots(slots)) => slots.add_sealed(id),
+            _ => self.spool.release_parked([&id]),
+        }
+    }
+
     /// What waits, for `status`.
     pub fn status(&self) -> Vec<Gathering> {
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let of = |(recipient, own): (&String, &Own)| Gathering {
             recipient: recipient.clone(),
             parked: match own {
-                Own::Flood(flood) => flood.len(),
-                Own::Slots(slots) => slots.len(),
+                Own::Flood(flood) => self.spool.count_parked(flood.kept().ids()),
+                Own::Slots(slots) => self.spool.count_parked(slots.ids()),
             },
             next_slot: match own {
                 Own::Flood(_) => None,
@@ -240,31 +227,70 @@ impl Gatherer {
         self.all().iter().map(of).collect()
     }
 
-    /// How long until something is due, if something waits.
-    fn until_due(&self) -> Option<Duration> {
-        let (now, clock) = (Instant::now(), SystemTime::now());
+    /// Slots that will not be through for long.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |(recipient, own): (&String, &Own)| {
+            let Own::Slots(slots) = own else { return None };
+            let span = slots.long_span()?;
+            Some(format!(
+                "recipient {recipient}: {} message(s) wait for their slots, the last one for about {}; to send all of them \
+                 now, which shows that there is news, set release = \"immediate\" and reload",
+                slots.len(),
+                humantime::format_duration(span)
+            ))
+        };
+        self.all().iter().filter_map(of).collect()
+    }
+
+    /// How long until digests are due, if any will be.
+    fn until_digests(&self) -> Option<Duration> {
+        let now = Instant::now();
         let until = |own: &Own| match own {
             Own::Flood(flood) => flood.due().map(|due| due.saturating_duration_since(now)),
-            Own::Slots(slots) => Some(slots.next().duration_since(clock).unwrap_or_default()),
+            Own::Slots(slots) => slots.is_hurried().then_some(Duration::ZERO),
         };
         self.all().values().filter_map(until).min()
     }
 
-    /// What is to be done now.
-    fn due(&self) -> Vec<Work> {
-        let (now, clock) = (Instant::now(), SystemTime::now());
+    /// The digests that are due.
+    fn digests_due(&self) -> Vec<Work> {
+        let now = Instant::now();
         let work = |(recipient, own): (&String, &mut Own)| match own {
             Own::Flood(flood) => {
                 let is_due = flood.due().is_some_and(|due| due <= now);
                 is_due.then(|| Work::Digests(self.batch(recipient, flood.take(now))))
             }
-            Own::Slots(slots) => {
-                let leaves = slots.leaves();
-                let turn = slots.turn(clock, |last| self.spool.in_queue(last))?;
-                Some(Work::Slot { recipient: recipient.clone(), size: slots.settings().size, turn, leaves })
-            }
+            Own::Slots(slots) => slots.is_hurried().then(|| {
+                let size = slots.settings().size;
+                Work::Pack { batch: self.batch(recipient, slots.take()), size }
+            }),
         };
         self.all().iter_mut().filter_map(work).collect()
+    }
+
+    /// How long until the next slot, if there are any.
+    fn until_slot(&self) -> Option<Duration> {
+        let now = SystemTime::now();
+        let until = |own: &Own| match own {
+            Own::Flood(_) => None,
+            Own::Slots(slots) => Some(slots.next().duration_since(now).unwrap_or_default()),
+        };
+        self.all().values().filter_map(until).min()
+    }
+
+    /// The slots that are there.
+    fn slots_due(&self) -> Vec<Slot> {
+        for (recipient, id) in self.spool.offered_again() {
+            self.offered_again(&recipient, id);
+        }
+        let now = SystemTime::now();
+        let slot = |(recipient, own): (&String, &mut Own)| {
+            let Own::Slots(slots) = own else { return None };
+            let leaves = slots.leaves();
+            let turn = slots.turn(now, |last| self.spool.in_queue(last))?;
+            Some(Slot { recipient: recipient.clone(), size: slots.settings().size, turn, leaves })
+        };
+        self.all().iter_mut().filter_map(slot).collect()
     }
 
     /// Everything that waits for the end of a window.

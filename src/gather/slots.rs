@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::gist::Gist;
-use super::{Entry, Fate, Kept, Parked};
+use super::parked::{Entry, Fate, Kept, Parked};
 use crate::config;
 use crate::envelope::QueueId;
 
@@ -24,6 +24,8 @@ pub struct Slots {
     /// Whose turn it is when both wait: neither must keep the other from its readers.
     news_first: bool,
     last: Option<QueueId>,
+    /// The news is to be packed now.
+    hurried: bool,
 }
 
 /// What a slot is for.
@@ -40,7 +42,17 @@ impl Slots {
     /// With what is `left` in the spool from before.
     pub fn new(settings: config::Slots, left: Vec<QueueId>, now: SystemTime) -> Self {
         let next = next_after(now, settings.every);
-        Self { settings, next, news: Kept::default(), sealed: left.into(), news_first: true, last: None }
+        let (news, last, hurried) = (Kept::default(), None, false);
+        Self { settings, next, news, sealed: left.into(), news_first: true, last, hurried }
+    }
+
+    /// The same under other settings: what waits goes on waiting.
+    pub fn adjusted(mut self, settings: &config::Slots, now: SystemTime) -> Self {
+        if self.settings != *settings {
+            self.next = next_after(now, settings.every);
+            self.settings = settings.clone();
+        }
+        self
     }
 
     pub fn settings(&self) -> &config::Slots {
@@ -62,8 +74,8 @@ impl Slots {
     }
 
     /// An entry is durable, and parked. One that cannot be kept goes as it is.
-    pub fn stored(&mut self, id: QueueId, parked: Parked) {
-        match parked.text.is_some() && self.news.has_room(parked.octets()) {
+    pub fn stored(&mut self, id: QueueId, parked: Parked, has_room: bool) {
+        match parked.text.is_some() && has_room {
             true => self.news.push(id, parked),
             false => self.sealed.push_back(id),
         }
@@ -81,6 +93,10 @@ impl Slots {
             return None;
         }
         self.next = next_after(now, self.settings.every);
+        // What is gone must not cost a slot.
+        while self.sealed.front().is_some_and(|id| waiting(id).is_none()) {
+            self.sealed.pop_front();
+        }
         // One that the relay host would not take for its own sake must not keep the others.
         let is_under_way = self.last.as_ref().and_then(waiting).is_some_and(|(_, attempts)| attempts == 0);
         if is_under_way || was_set_back {
@@ -107,15 +123,37 @@ impl Slots {
 
     /// All the news.
     pub fn take(&mut self) -> Vec<Entry> {
+        self.hurried = false;
         self.news.take()
+    }
+
+    pub fn kept(&self) -> &Kept {
+        &self.news
+    }
+
+    /// What waits is to be packed into messages, to make room.
+    pub fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
+    pub fn is_hurried(&self) -> bool {
+        self.hurried
     }
 
     pub fn len(&self) -> usize {
         self.news.entries.len() + self.sealed.len()
     }
 
-    pub fn into_ids(mut self) -> Vec<QueueId> {
-        self.news.take().into_iter().map(|(id, _)| id).chain(self.sealed).collect()
+    /// How long it takes until all that waits is gone, about, if that is many slots.
+    pub fn long_span(&self) -> Option<Duration> {
+        let slots = self.sealed.len() + self.news.octets / self.settings.size;
+        let span = self.settings.every.saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX));
+        (slots > super::MANY_SLOTS).then_some(span)
+    }
+
+    /// All that waits.
+    pub fn ids(&self) -> impl Iterator<Item = &QueueId> {
+        self.news.ids().chain(&self.sealed)
     }
 }
 
@@ -142,7 +180,12 @@ mod tests {
     fn news(slots: &mut Slots) {
         let text = Some(b"text".to_vec());
         let parked = Parked { number: 1, arrival: at(0), notes: Vec::new(), gist: Some(Gist::default()), text };
-        slots.stored(QueueId::new(at(0)), parked);
+        slots.stored(QueueId::new(at(0)), parked, true);
+    }
+
+    /// All lie in the queue, and none is under way.
+    fn all_wait(_: &QueueId) -> Option<(u64, u32)> {
+        Some((1, 1))
     }
 
     fn kind(turn: Option<Turn>) -> &'static str {
@@ -158,11 +201,11 @@ mod tests {
     fn a_slot_comes_once_at_its_time_and_news_and_what_was_left_take_turns() {
         let mut slots = slots(vec![QueueId::new(at(0)), QueueId::new(at(1))]);
         news(&mut slots);
-        let mut turn = |seconds| kind(slots.turn(at(seconds), |_| None));
+        let mut turn = |seconds| kind(slots.turn(at(seconds), all_wait));
         assert_eq!([turn(59), turn(60), turn(61), turn(119)], ["none", "news", "none", "none"]);
         assert_eq!([turn(120), turn(181), turn(240)], ["sealed", "sealed", "nothing"]);
         news(&mut slots);
-        assert_eq!(kind(slots.turn(at(1000), |_| None)), "news", "slots that were slept through are over");
+        assert_eq!(kind(slots.turn(at(1000), all_wait)), "news", "slots that were slept through are over");
         assert_eq!(slots.next(), at(1020));
     }
 
@@ -173,6 +216,27 @@ mod tests {
         assert_eq!(kind(slots.turn(at(60), |_| Some((1, 0)))), "none");
         assert_eq!(kind(slots.turn(at(120), |_| Some((1, 1)))), "nothing", "it is refused for its own sake");
         assert_eq!(kind(slots.turn(at(180), |_| None)), "nothing");
+    }
+
+    #[test]
+    fn what_is_gone_from_the_queue_costs_no_slot() {
+        let [gone, there] = [0, 1].map(|nth| QueueId::new(at(nth)));
+        let mut slots = slots(vec![gone.clone(), there.clone(), gone.clone()]);
+        let waiting = |id: &QueueId| (*id != gone).then_some((1, 1));
+        assert!(matches!(slots.turn(at(60), waiting), Some(Turn::Sealed(id)) if id == there));
+        assert_eq!(kind(slots.turn(at(120), waiting)), "nothing", "which makes a message");
+        assert_eq!(slots.len(), 0);
+    }
+
+    #[test]
+    fn what_waits_goes_on_waiting_under_other_settings() {
+        let mut slots = slots(vec![QueueId::new(at(0))]);
+        news(&mut slots);
+        let settings = config::Slots { every: Duration::from_secs(3600), ..slots.settings().clone() };
+        let mut slots = slots.adjusted(&settings, at(10));
+        assert_eq!((slots.len(), slots.next(), slots.long_span()), (2, at(3600), None));
+        (0..30).for_each(|nth| slots.add_sealed(QueueId::new(at(nth))));
+        assert_eq!(slots.long_span(), Some(Duration::from_secs(31 * 3600)));
     }
 
     #[test]

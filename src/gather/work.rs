@@ -1,42 +1,73 @@
-//! Digests made, slots filled: the task, the operator's flush, the end.
+//! Digests made, slots filled: the tasks, the operator's flush, the end.
 //!
 //! Guarantees: single entries go only after the digest that names them is durable, and that one is offered only after they
 //! are gone or are offered again. On failure whatever is left of a batch is released singly; in slots it stays and waits
-//! for slots of its own. A fault here ends one piece of work, not the task.
+//! for slots of its own. A fault here ends one piece of work, not the tasks.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_blocking;
 
-use super::batch::{Batch, Entry};
+use super::batch::Batch;
+use super::parked::Entry;
 use super::slots::{LEAD, Turn};
-use super::{Work, digest};
-use crate::envelope::{Envelope, QueueId};
-use crate::mail::{Greeting, Mail};
+use super::{Slot, Work, digest};
+use crate::envelope::QueueId;
+use crate::mail::Mail;
 use crate::maillog;
 use crate::pipeline::Pipeline;
 use crate::ranges::Ranges;
 use crate::shutdown::Shutdown;
 
-/// At least this often is looked what is due: clocks jump.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// At least this often is looked what is due: clocks jump, and settings change.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Octets of a digest that waits for no slot. Readers open it on a telephone, too.
 const DIGEST_LIMIT: usize = 4 * 1024 * 1024;
+/// News that takes more slots than this has the text of its repeats left out: whoever makes a flood must not put off for
+/// hours what comes behind it.
+const FEW_SLOTS: usize = 4;
 
 /// Does what is due until `shutdown`.
-pub async fn run(pipeline: Arc<Pipeline>, mut shutdown: Shutdown) {
+pub async fn run(pipeline: Arc<Pipeline>, shutdown: Shutdown) {
+    // Apart from each other: digests take their time, and no slot may be late because there is news.
+    tokio::join!(make_digests(&pipeline, shutdown.clone()), fill_slots(&pipeline, shutdown));
+}
+
+async fn make_digests(pipeline: &Arc<Pipeline>, mut shutdown: Shutdown) {
     while !shutdown.is_ending() {
-        let wait = pipeline.gatherer().until_due().map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+        let wait = pipeline.gatherer().until_digests().map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
         tokio::select! {
             () = shutdown.wait() => return,
             () = pipeline.gatherer().changed.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        // Each by itself: a fault in one must not take the others with it.
-        for work in pipeline.gatherer().due() {
-            let own = Arc::clone(&pipeline);
-            let _ = spawn_blocking(move || perform(&own, work)).await;
+        // One after the other: they take memory. Each by itself: a fault in one must not take the others with it.
+        for work in pipeline.gatherer().digests_due() {
+            let own = Arc::clone(pipeline);
+            let made = spawn_blocking(move || match work {
+                Work::Digests(batch) => digests(&own, batch),
+                Work::Pack { batch, size } => pack(&own, batch, size),
+            });
+            let _ = made.await;
+        }
+    }
+}
+
+async fn fill_slots(pipeline: &Arc<Pipeline>, mut shutdown: Shutdown) {
+    while !shutdown.is_ending() {
+        let wait = pipeline.gatherer().until_slot().map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        // At the same time: one recipient's news must not be seen in another one's slot.
+        let filled = pipeline.gatherer().slots_due().into_iter().map(|slot| {
+            let own = Arc::clone(pipeline);
+            spawn_blocking(move || fill(&own, slot))
+        });
+        for one in filled.collect::<Vec<_>>() {
+            let _ = one.await;
         }
     }
 }
@@ -50,26 +81,8 @@ pub fn flush(pipeline: &Pipeline) {
 /// Makes digests of all that waits, so that the next start need not send it singly.
 pub fn farewell(pipeline: &Pipeline) {
     flush(pipeline);
-    for (size, mut batch) in pipeline.gatherer().take_news() {
-        // They stay parked: the next start takes them for its slots.
-        while batch.entries().len() > 1 {
-            let Some(count) = fitting(pipeline, &batch, size).filter(|count| *count > 1) else {
-                batch.settle(1);
-                continue;
-            };
-            if digest_of(pipeline, &mut batch, count).is_none() {
-                break;
-            }
-        }
-        let rest = batch.entries().len();
-        batch.settle(rest);
-    }
-}
-
-fn perform(pipeline: &Pipeline, work: Work) {
-    match work {
-        Work::Digests(batch) => digests(pipeline, batch),
-        Work::Slot { recipient, size, turn, leaves } => slot(pipeline, &recipient, size, turn, leaves),
+    for (size, batch) in pipeline.gatherer().take_news() {
+        pack(pipeline, batch, size);
     }
 }
 
@@ -79,7 +92,7 @@ fn digests(pipeline: &Pipeline, mut batch: Batch) {
         let is_alone = rest.is_empty() && first.text.is_some();
         let count = fitting(pipeline, &batch, DIGEST_LIMIT).filter(|_| !is_alone);
         let Some(count) = count else {
-            let single = batch.settle(1);
+            let single = batch.park(1);
             pipeline.spool().release_parked(single.iter().map(|(id, _)| id));
             continue;
         };
@@ -90,9 +103,37 @@ fn digests(pipeline: &Pipeline, mut batch: Batch) {
     }
 }
 
+/// Makes messages for slots of so many octets of all of `batch`. They wait for slots of their own, as does what goes
+/// singly; if the process ends, the next one finds them.
+fn pack(pipeline: &Pipeline, mut batch: Batch, size: usize) {
+    let recipient = batch.recipient.clone();
+    while !batch.entries().is_empty() {
+        let id = match fitting_slot(pipeline, &mut batch, size) {
+            Some(count) => digest_of(pipeline, &mut batch, count).map(|(id, _)| id),
+            None => batch.park(1).pop().map(|(id, _)| id),
+        };
+        let Some(id) = id else {
+            let rest = batch.entries().len();
+            return give_back(pipeline, &recipient, batch.park(rest));
+        };
+        pipeline.gatherer().stored_alone(&recipient, &id);
+    }
+}
+
+/// How many of the first entries a message for a slot holds; `None` if not two.
+fn fitting_slot(pipeline: &Pipeline, batch: &mut Batch, size: usize) -> Option<usize> {
+    let count = fitting(pipeline, batch, size);
+    if batch.entries().len() <= FEW_SLOTS * count.unwrap_or(1) {
+        return count.filter(|count| *count > 1);
+    }
+    batch.count_repeats();
+    fitting(pipeline, batch, size).filter(|count| *count > 1)
+}
+
 /// How many of the first entries one message of at most `limit` octets holds; `None` if not even one.
 fn fitting(pipeline: &Pipeline, batch: &Batch, limit: usize) -> Option<usize> {
-    let mut count = batch.entries().len();
+    // Sealed it is longer than its text in any case.
+    let mut count = batch.within(limit);
     while count > 0 {
         let numbers = batch.numbers(count);
         let mail = digest::mail(&batch.entries()[..count], &numbers, SystemTime::now());
@@ -113,10 +154,10 @@ fn digest_of(pipeline: &Pipeline, batch: &mut Batch, count: usize) -> Option<(Qu
     let made = made.inspect_err(|why| maillog::hindered("a digest could not be made", &why.to_string())).ok()?;
     // Responsibility moves on: the digest is durable and holds them. A crash before the next line sends them once more.
     match pipeline.spool().replace(&batch.recipient, &batch.ids(count), &numbers) {
-        Ok(()) => drop(batch.settle(count)),
+        Ok(()) => batch.replaced(count),
         Err(error) => {
             maillog::hindered("what a digest holds cannot be removed and comes once more", &error.to_string());
-            give_back(pipeline, &batch.recipient.clone(), batch.settle(count));
+            give_back(pipeline, &batch.recipient.clone(), batch.park(count));
         }
     }
     maillog::gathered(&made.0, &batch.recipient, count, &numbers.to_string());
@@ -132,13 +173,15 @@ fn give_back(pipeline: &Pipeline, recipient: &str, entries: Vec<Entry>) {
 }
 
 /// Offers one message for a slot.
-fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn, leaves: SystemTime) {
+fn fill(pipeline: &Pipeline, slot: Slot) {
+    let Slot { recipient, size, turn, leaves } = slot;
+    let recipient = recipient.as_str();
     let id = match turn {
         Turn::Sealed(id) => Some(id),
         Turn::News(news) => of_news(pipeline, recipient, size, news),
-        Turn::Nothing => filler(pipeline, recipient),
+        Turn::Nothing => None,
     };
-    let Some(id) = id else { return };
+    let Some(id) = id.or_else(|| filler(pipeline, recipient)) else { return };
     if let Some((octets, _)) = pipeline.spool().in_queue(&id).filter(|(octets, _)| *octets > size as u64) {
         pipeline.counters().larger_than_slot.up();
         maillog::larger_than_slot(&id, recipient, octets);
@@ -153,26 +196,17 @@ fn slot(pipeline: &Pipeline, recipient: &str, size: usize, turn: Turn, leaves: S
 /// what is done too if no digest can be made.
 fn of_news(pipeline: &Pipeline, recipient: &str, size: usize, news: Vec<Entry>) -> Option<QueueId> {
     let mut batch = pipeline.gatherer().batch(recipient, news);
-    let count = fitting(pipeline, &batch, size).filter(|count| *count > 1);
+    let count = fitting_slot(pipeline, &mut batch, size);
     let made = count.and_then(|count| digest_of(pipeline, &mut batch, count)).map(|(id, _)| id);
-    let id = made.or_else(|| batch.settle(1).into_iter().map(|(id, _)| id).next());
+    let id = made.or_else(|| batch.park(1).into_iter().map(|(id, _)| id).next());
     let rest = batch.entries().len();
-    pipeline.gatherer().put_back(recipient, batch.settle(rest));
+    pipeline.gatherer().put_back(recipient, batch.park(rest));
     id
 }
 
 fn filler(pipeline: &Pipeline, recipient: &str) -> Option<QueueId> {
     let text = "Nothing happened. This message keeps the times and sizes of messages from telling when something does.";
-    let mail = Mail {
-        envelope: Envelope::default(),
-        octets: format!("Subject: Nothing happened\r\n\r\n{text}\r\n").into_bytes(),
-        arrival: SystemTime::now(),
-        client: "the relay itself".to_owned(),
-        greeting: Greeting::None,
-        notes: Vec::new(),
-        source: None,
-        block: None,
-    };
+    let mail = Mail::own(format!("Subject: Nothing happened\r\n\r\n{text}\r\n").into_bytes(), SystemTime::now());
     let made = pipeline.park_own(recipient, &mail, None::<Ranges>);
     let made = made.inspect_err(|why| maillog::hindered("a slot stays empty", &why.to_string())).ok()?;
     pipeline.counters().fillers.up();

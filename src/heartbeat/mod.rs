@@ -23,8 +23,8 @@ use tokio::task::spawn_blocking;
 pub use facts::{Facts, Reason, Totals};
 
 use crate::config::Config;
-use crate::envelope::{Envelope, QueueId, hex};
-use crate::mail::{Greeting, Mail};
+use crate::envelope::{QueueId, hex};
+use crate::mail::Mail;
 use crate::maillog;
 use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
@@ -256,16 +256,8 @@ impl Heart {
     fn mail(&self, facts: &Facts, recipient: &str, arrival: SystemTime) -> Mail {
         let instance = self.pipeline.instance();
         let text = facts.in_words(&instance, recipient, &self.pipeline.signer(), self.spool.numbers().epoch());
-        Mail {
-            envelope: Envelope::default(),
-            octets: format!("Subject: Heartbeat of the mail relay on {instance}\r\n\r\n{text}").into_bytes(),
-            arrival,
-            client: "the relay itself".to_owned(),
-            greeting: Greeting::None,
-            notes: Vec::new(),
-            source: None,
-            block: None,
-        }
+        let octets = format!("Subject: Heartbeat of the mail relay on {instance}\r\n\r\n{text}").into_bytes();
+        Mail::own(octets, arrival)
     }
 
     fn counted(&self) -> Totals {

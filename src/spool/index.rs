@@ -74,6 +74,10 @@ pub struct Index {
     recipients: BTreeSet<Arc<str>>,
     /// What all of them take on the disk, octets.
     octets: u64,
+    /// Recipients whose entries wait for slots, also those that an operator offers again.
+    in_slots: BTreeSet<String>,
+    /// Such entries, parked, whom no gatherer knows of yet.
+    offered: Vec<(String, QueueId)>,
 }
 
 impl Index {
@@ -193,13 +197,48 @@ impl Index {
         Some(waiting.clone())
     }
 
+    /// The same for an operator, who may have one that is parked, too.
+    pub fn seize(&mut self, id: &QueueId) -> Option<Waiting> {
+        if self.unpark(id) { self.get(id).cloned() } else { self.claim_one(id) }
+    }
+
     /// Claims the entry `id` for the gatherer, if nobody has it in hand; whether it did.
     pub fn park(&mut self, id: &QueueId) -> bool {
         let is_free = self.claim_one(id).is_some();
-        if let Some(waiting) = self.waiting.get_mut(id).filter(|_| is_free) {
-            waiting.parked = true;
+        if is_free {
+            self.park_again(id);
         }
         is_free
+    }
+
+    /// Takes the entry `id` in hand, if it is parked; whether it is.
+    pub fn unpark(&mut self, id: &QueueId) -> bool {
+        self.waiting.get_mut(id).is_some_and(|waiting| std::mem::take(&mut waiting.parked))
+    }
+
+    /// Parks the entry `id`, which the caller has in hand.
+    pub fn park_again(&mut self, id: &QueueId) {
+        if let Some(waiting) = self.waiting.get_mut(id) {
+            waiting.parked = true;
+        }
+    }
+
+    /// Parks what an operator offers again for one of these recipients, from now on.
+    pub fn park_offered(&mut self, recipients: BTreeSet<String>) {
+        self.in_slots = recipients;
+    }
+
+    /// As [`Index::add`], for what an operator offers again.
+    pub fn offer(&mut self, id: QueueId, header: &Header, attempts: Attempts) {
+        self.add(id.clone(), header, attempts);
+        if self.in_slots.contains(&header.recipient) && self.park(&id) {
+            self.offered.push((header.recipient.clone(), id));
+        }
+    }
+
+    /// What was parked by that since the last call.
+    pub fn take_offered(&mut self) -> Vec<(String, QueueId)> {
+        std::mem::take(&mut self.offered)
     }
 
     /// All entries for `recipient` that nobody has in hand, oldest first.
@@ -297,6 +336,31 @@ mod tests {
         assert!(index.claim(at(0), 0..=0).is_none() && index.claim_older_than(at(9)).is_empty());
         index.release(&first, SystemTime::UNIX_EPOCH, None);
         assert_eq!(index.claim(at(0), 0..=0).map(|(id, _)| id), Some(first));
+    }
+
+    #[test]
+    fn an_operator_may_have_what_is_parked_but_not_what_somebody_has_in_hand() {
+        let mut index = index_of(&[0]);
+        let id = index.free_of("a@b").remove(0);
+        assert!(index.park(&id) && index.seize(&id).is_some());
+        assert!(index.seize(&id).is_none() && !index.unpark(&id), "it is in the operator's hand");
+        index.park_again(&id);
+        assert!(index.unpark(&id) && index.seize(&id).is_none(), "a digest is made of it");
+        index.release(&id, SystemTime::UNIX_EPOCH, None);
+        assert!(index.seize(&id).is_some() && index.claim(at(0), 0..=0).is_none());
+    }
+
+    #[test]
+    fn what_an_operator_offers_again_waits_for_a_slot_if_its_recipient_has_slots() {
+        let mut index = Index::default();
+        index.park_offered(["a@b".to_owned()].into());
+        for (nth, recipient) in (1..).zip(["a@b", "c@d"]) {
+            index.offer(QueueId::new(at(nth)), &sample(recipient, nth, b""), Attempts::default());
+        }
+        assert_eq!(index.claim(at(9), 0..=0).map(|(_, waiting)| waiting.recipient), Some("c@d".into()));
+        let offered = index.take_offered();
+        assert!(matches!(&offered[..], [(recipient, id)] if recipient == "a@b" && index.unpark(id)));
+        assert!(index.claim(at(9), 0..=0).is_none() && index.take_offered().is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an operator does with entries: hold, release, retry, remove, purge.
 //!
-//! Guarantees: a move is durable when its function returns, last reply included; an entry that a delivery has in hand
-//! is left to it and counted as busy; the number of a removed one is recorded as removed before the file goes, so that
+//! Guarantees: a move is durable when its function returns, last reply included; an entry that a delivery has in hand, or
+//! of which a digest is being made, is left to it and counted as busy; the number of a removed one is recorded as removed before the file goes, so that
 //! a recipient who misses it can be told. Work is done in pages, so that neither memory nor the lock on the index
 //! grows with the queue. On failure what was moved so far stays moved, and the answer says how far it came.
 
@@ -38,7 +38,7 @@ pub enum Which {
 pub struct Moved {
     /// Entries moved, or removed.
     pub moved: usize,
-    /// Entries that are being delivered at this moment, or wait for their digest or slot, and were left.
+    /// Entries that are being delivered, or put into a digest, at this moment and were left.
     pub busy: usize,
     /// What did not work, and ended it.
     pub trouble: Option<String>,
@@ -131,7 +131,7 @@ impl Spool {
         for (id, header, attempts) in offered.drain(..shifted) {
             maillog::moved(&id, how);
             self.history.note(Event::of(&id, how, &header));
-            self.index().add(id, &header, attempts);
+            self.index().offer(id, &header, attempts);
         }
         all
     }
@@ -178,10 +178,10 @@ impl Spool {
     fn remove_all(&self, directory: &Directory, ids: Vec<QueueId>, moved: &mut Moved) -> io::Result<()> {
         let is_queue = directory.path() == self.queue.path();
         let (ids, busy): (Vec<_>, Vec<_>) =
-            ids.into_iter().partition(|id| !is_queue || self.index().claim_one(id).is_some());
+            ids.into_iter().partition(|id| !is_queue || self.index().seize(id).is_some());
         moved.busy += busy.len();
         let outcome = self.remove_claimed(directory, &ids, moved);
-        // Whatever is still in the index stays offered.
+        // Whatever is still in the index stays offered; what was parked, too, for nobody else looks after it now.
         ids.iter().filter(|_| is_queue).for_each(|id| self.release(id));
         outcome
     }
@@ -259,7 +259,7 @@ impl Spool {
                 Which::All => self.index().page(last.as_ref(), PAGE).into_iter().map(|(id, _)| id).collect(),
             };
             let claimed: Vec<_> =
-                page.iter().filter_map(|id| self.index().claim_one(id).map(|waiting| (id, waiting))).collect();
+                page.iter().filter_map(|id| self.index().seize(id).map(|waiting| (id, waiting))).collect();
             moved.busy += page.len() - claimed.len();
             let ids: Vec<QueueId> = claimed.iter().map(|(id, _)| (*id).clone()).collect();
             let outcome = act(moved, &ids);

@@ -347,9 +347,13 @@ impl Terminal {
     /// Runs `config init` without an answer.
     fn init(operator: &Operator) -> Self {
         let file = operator.path("etc/sealrelay.toml");
-        let command = format!("{} --config {} config init", env!("CARGO_BIN_EXE_sealrelay"), file.display());
+        Self::run(&format!("{} --config {} config init", env!("CARGO_BIN_EXE_sealrelay"), file.display()))
+    }
+
+    /// Runs `command` in a shell.
+    fn run(command: &str) -> Self {
         let mut child = std::process::Command::new("script")
-            .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
+            .args(["--quiet", "--return", "--flush", "--command", command, "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

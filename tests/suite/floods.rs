@@ -1,7 +1,10 @@
 //! A flood comes as some messages and a digest: nothing is missing, urgent alerts do not wait, every number is accounted for
 //! and `verify` is content; kill -9 in the middle loses nothing.
+//!
+//! The trials of a thousand alerts in a minute: `cargo test --test suite -- --ignored --nocapture floods::a_thousand`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +13,7 @@ use serde_json::Value;
 
 use crate::crashes::{record, unaccounted};
 use crate::numbers::{attached, may_trace};
+use crate::support::certificates::{armored, revoked};
 use crate::support::client::send;
 use crate::support::daemon::{MARKER, Setup};
 use crate::support::reader::{Opened, open};
@@ -105,9 +109,6 @@ fn a_flood_comes_as_its_burst_and_one_digest_that_holds_the_rest_and_urgent_aler
     assert!(first.len() == 6 && texts(&first).contains("urgent."), "{}", texts(&first));
     let waiting = daemon.status()["gathering"].clone();
     assert_eq!((&waiting[0]["recipient"], &waiting[0]["parked"]), (&OPS.into(), &55.into()), "{waiting}");
-    // What waits is no delivery's, and an operator is told so.
-    let held = setup.run(&["queue", "hold", "ALL"]);
-    assert!(String::from_utf8_lossy(&held.stderr).contains("wait for their digest"), "{held:?}");
     daemon.flush();
     let all = opened(&setup, &relay_host.taken(7));
     everything_sent(&setup);
@@ -162,25 +163,41 @@ fn repeats_of_a_rule_at_a_location_are_counted_and_none_is_missing_in_the_count(
 
 #[test]
 fn two_hundred_alerts_in_a_row_come_in_few_messages_and_verify_is_content() {
+    // Rules and locations by turns, so that some are repeats and some are not.
+    flood(200, Duration::ZERO, "burst = 20\nwindow = \"10s\"\nrealert = \"1h\"", |_| 5710);
+}
+
+/// The trial, with the window that is the default.
+#[test]
+#[ignore = "a long trial, minutes; see the command on top"]
+fn a_thousand_alerts_in_a_minute_repeats_among_them() {
+    flood(1000, Duration::from_secs(60), "realert = \"1h\"", |_| 5710);
+}
+
+/// All of them must come whole.
+#[test]
+#[ignore = "a long trial, minutes; see the command on top"]
+fn a_thousand_distinct_alerts_in_a_minute_none_of_them_only_counted() {
+    flood(1000, Duration::from_secs(60), "realert = \"off\"", |nth| 5710 + nth as u32);
+}
+
+/// Sends `count` alerts, spread over `time`, of the rules that `rule` says, one in fifty urgent; all must come, most of
+/// them gathered.
+fn flood(count: usize, time: Duration, settings: &str, rule: impl Fn(usize) -> u32 + Sync) {
     if !have("gpg") {
         return;
     }
-    // `FLOOD=1000` is the trial: so many in a minute, and the window that is the default.
-    let trial = std::env::var("FLOOD").ok().map(|count| count.parse().expect("a number"));
-    let (count, window) = (trial.unwrap_or(200), if trial.is_some() { "1m" } else { "10s" });
-    let pace = trial.map_or(Duration::ZERO, |count| Duration::from_secs(60) / count as u32);
+    let pace = time / count as u32;
     let (relay_host, authority, _) = RelayHost::honest();
-    let flood = format!("burst = 20\nwindow = \"{window}\"\nurgent_level = 12\nrealert = \"1h\"");
-    let setup = gathering(&relay_host, &authority.pem, &flood).heartbeat("24h");
+    let setup = gathering(&relay_host, &authority.pem, settings).heartbeat("24h");
     let daemon = setup.start();
     let began = Instant::now();
-    // Rules and locations by turns, so that some are repeats and some are not; one in fifty is urgent.
     let level = |nth: usize| if nth % 50 == 49 { 13 } else { 5 };
     let sent: Mutex<BTreeMap<usize, SystemTime>> = Mutex::default();
     send_all(&daemon.address, count, |nth| {
         std::thread::sleep((pace * nth as u32).saturating_sub(began.elapsed()));
         sent.lock().expect("times").insert(nth, SystemTime::now());
-        alert(level(nth), 5710, nth % 97, &format!("flood-{nth}"))
+        alert(level(nth), rule(nth), nth % 97, &format!("flood-{nth}"))
     });
     let taken_in = began.elapsed();
     everything_sent(&setup);
@@ -308,22 +325,148 @@ fn a_kill_at_each_step_of_a_digest_loses_no_alert_and_no_number() {
     assert_eq!(unaccounted(&record(&setup), OPS, &arrived), None);
 }
 
+/// As if the disk were full while the digest is made, and broken while the single ones are removed.
 #[test]
-fn a_reload_with_other_settings_releases_what_waits_and_one_without_leaves_it() {
+fn a_disk_that_takes_no_digest_or_removes_nothing_loses_no_alert() {
+    if !may_trace() {
+        return;
+    }
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
+    let daemon = setup.start();
+    for round in 0..2 {
+        send_all(&daemon.address, 12, |nth| alert(5, 5710, 1, &format!("flood-{}", 12 * round + nth)));
+        // A flush does not end the window: in the second round all of them wait.
+        let rest = [7, 12][round];
+        let waiting = eventually("the others to go", || Some(setup.spooled("queue")).filter(|all| all.len() == rest));
+        let options: Vec<&str> = match round {
+            0 => vec!["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=ENOSPC"],
+            _ => vec!["-P", waiting[2].to_str().expect("a path"), "-e", "inject=unlink:error=EIO"],
+        };
+        let Some(mut strace) = attached(&daemon, &setup.path("trace"), &options) else { return };
+        daemon.flush();
+        let said = ["a digest could not be made", "cannot be removed and comes once more"][round];
+        eventually(said, || setup.log().contains(said).then_some(()));
+        strace.kill().expect("ended");
+        strace.wait().expect("ended");
+        daemon.flush();
+        everything_sent(&setup);
+    }
+    // It tells of the number that the first digest took.
+    assert!(setup.run(&["heartbeat"]).status.success());
+    everything_sent(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    let taken = relay_host.heard().taken.clone();
+    let all = opened(&setup, &taken);
+    let held = texts(&all);
+    assert!((0..24).all(|nth| held.contains(&format!(" flood-{nth}."))), "{held}");
+    let digests: Vec<&Opened> = all.iter().filter(|one| one.manifest.get("contains").is_some()).collect();
+    assert_eq!(digests.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>(), ["12 alerts gathered"]);
+    let arrived: BTreeSet<u64> = all.iter().filter_map(|one| one.manifest["sequence"].as_u64()).collect();
+    let twice = arrived.intersection(&ranges(&digests[0].manifest["contains"])).count();
+    assert!((1..=12).contains(&twice), "{twice} were not removed");
+    assert_eq!(unaccounted(&record(&setup), OPS, &arrived), None);
+    let (_, certificate) = setup.recipients.iter().find(|(to, _)| to == OPS).expect("ops");
+    let own: Vec<&[u8]> = taken.iter().filter(|one| one.rcpt.contains(OPS)).map(|one| one.message.as_slice()).collect();
+    let desk = Desk::new(certificate);
+    let verdict = desk.verify(&[Path::new("--signer"), &setup.path("state/signer.asc"), &desk.mbox("mbox", &own)]);
+    assert_eq!(verdict.run("missing"), &serde_json::json!([]));
+}
+
+#[test]
+fn who_cannot_be_sealed_to_any_more_gets_what_was_sealed_before_and_others_get_their_digest() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let settings = format!("{LONG}\nrealert = \"off\"");
+    let more = format!("accept = [{{ recipient = \"ops@localhost\" }}]\n[recipient.flood]\n{settings}");
+    let setup = gathering(&relay_host, &authority.pem, &settings).recipient("other@example.org", &more);
+    let daemon = setup.start();
+    send_all(&daemon.address, 9, |nth| alert(5, 5710, 1, &format!("flood-{nth}")));
+    relay_host.taken(10);
+    let (_, certificate) = setup.recipients.iter().find(|(to, _)| to == "other@example.org").expect("it");
+    setup.write("other@example.org.asc", &armored(&revoked(certificate)));
+    assert_eq!(daemon.reload().1, 0);
+    daemon.flush();
+    let taken = relay_host.taken(15);
+    everything_sent(&setup);
+    let to = |address: &str| taken.iter().filter(|one| one.rcpt.contains(address)).count();
+    assert_eq!((taken.len(), to(OPS), to("other@example.org")), (15, 6, 9), "{}", setup.log());
+    assert_eq!(opened(&setup, &taken)[5].subject, "4 alerts gathered");
+}
+
+#[test]
+fn a_reload_in_a_flood_brings_no_flood_of_singles_but_one_that_ends_gathering_does() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
     let daemon = setup.start();
     send_all(&daemon.address, 12, |nth| alert(5, 5710, 1, &format!("flood-{nth}")));
     relay_host.taken(5);
-    assert_eq!(daemon.reload().1, 0);
-    assert_eq!(daemon.status()["gathering"][0]["parked"], 7);
     let file = setup.path("sealrelay.toml");
-    let text = std::fs::read_to_string(&file).expect("read").replace("burst = 5", "burst = 6");
-    setup.write("sealrelay.toml", text.as_bytes());
-    assert_eq!(daemon.reload().1, 0);
+    let reload = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&file).expect("read");
+        assert!(text.contains(from), "{text}");
+        setup.write("sealrelay.toml", text.replace(from, to).as_bytes());
+        assert_eq!(daemon.reload().1, 0);
+    };
+    reload("", "");
+    assert_eq!(daemon.status()["gathering"][0]["parked"], 7);
+    // What an operator does to whom too many messages come.
+    reload("burst = 5", "burst = 2");
+    assert_eq!(daemon.status()["gathering"][0]["parked"], 7);
+    reload(&format!("[recipient.flood]\n{}\nrealert = \"off\"", LONG.replace("burst = 5", "burst = 2")), "");
     let all = opened(&setup, &relay_host.taken(12));
     everything_sent(&setup);
     assert_eq!(all.len(), 12);
+    assert_numbers_are_accounted_for(&setup, &all);
+}
+
+#[test]
+fn what_an_operator_holds_or_removes_is_in_no_digest() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
+    let daemon = setup.start();
+    for nth in 0..12 {
+        assert!(
+            send(&daemon.address, &["ops@localhost"], &alert(5, 5710, nth, &format!("flood-{nth}"))).starts_with("250")
+        );
+    }
+    relay_host.taken(5);
+    let waiting = eventually("the rest to wait", || Some(setup.spooled("queue")).filter(|all| all.len() == 7));
+    let name = |nth: usize| waiting[nth].file_name().and_then(OsStr::to_str).expect("a name");
+    let on = |command: &[&str]| {
+        let done = setup.run(&[&["queue"], command].concat());
+        assert!(done.status.success(), "{done:?}");
+    };
+    on(&["hold", name(0)]);
+    on(&["remove", name(1), "--yes"]);
+    assert_eq!(daemon.status()["gathering"][0]["parked"], 5);
+    daemon.flush();
+    let first = opened(&setup, &relay_host.taken(6));
+    assert_eq!(first[5].subject, "5 alerts gathered");
+    let held = texts(&first);
+    assert!(![5, 6].iter().any(|nth| held.contains(&format!(" flood-{nth}."))), "{held}");
+    on(&["release", "ALL"]);
+    let all = opened(&setup, &relay_host.taken(7));
+    everything_sent(&setup);
+    assert!(texts(&all[6..]).contains(" flood-5."), "it was held");
+    let contained: BTreeSet<u64> = all.iter().flat_map(|one| ranges(&one.manifest["contains"])).collect();
+    assert_eq!(contained, (8..=12).collect());
+}
+
+#[test]
+fn what_would_take_too_much_memory_comes_in_digests_before_the_window_ends() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = gathering(&relay_host, &authority.pem, &format!("{LONG}\nrealert = \"off\""));
+    let daemon = setup.start();
+    let large = "0123456789abcdef0123456789abcdef0123456789abcdef\r\n".repeat(18_000);
+    send_all(&daemon.address, 18, |nth| alert(5, 5710, nth, &format!("flood-{nth}.\r\n{large}end")));
+    eventually("digests", || (daemon.status()["counts"]["digests"].as_u64() >= Some(1)).then_some(()));
+    // What came behind them waits for the end of the window as ever.
+    daemon.flush();
+    everything_sent(&setup);
+    assert_eq!(daemon.terminate(), 0);
+    let all = opened(&setup, &relay_host.heard().taken.clone());
+    let held = texts(&all);
+    assert!((0..18).all(|nth| held.contains(&format!(" flood-{nth}."))) && all.len() < 16, "{} came", all.len());
     assert_numbers_are_accounted_for(&setup, &all);
 }
 

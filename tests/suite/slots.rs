@@ -133,6 +133,68 @@ fn an_end_gathers_what_waits_and_urgent_alerts_break_out_if_the_operator_accepts
 }
 
 #[test]
+fn a_flood_of_repeats_puts_nothing_off_for_long_and_a_reload_with_other_slots_loses_no_news() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
+    let daemon = setup.start();
+    // Whole they would take some ten slots.
+    let text = "0123456789abcdef0123456789abcdef0123456789abcdef\r\n".repeat(60);
+    send_all(&daemon.address, 200, |nth| alert(5, 5710, nth % 2, &format!("flood-{nth}\r\n{text}end")));
+    assert!(send(&daemon.address, &["ops@localhost"], &alert(5, 5711, 3, "behind")).starts_with("250"));
+    assert_eq!(daemon.status()["gathering"][0]["parked"], 201);
+    let file = std::fs::read_to_string(setup.path("sealrelay.toml")).expect("read");
+    setup.write("sealrelay.toml", file.replace("slots = \"1h\"", &format!("slots = \"{SHORT}\"")).as_bytes());
+    assert_eq!(daemon.reload().1, 0);
+    let taken = relay_host.taken(1);
+    assert_eq!(daemon.terminate(), 0);
+    assert_one_looks_like_the_other(&taken);
+    let all = opened(&setup, &taken);
+    assert_eq!(all[0].subject, "201 alerts gathered", "{}", texts(&all));
+    let held = texts(&all[..1]);
+    assert!(held.contains(" behind.") && held.matches("100 x rule 5710 ").count() == 2, "{held}");
+    assert!(held.contains("198 alert(s) repeated"), "{held}");
+    assert_numbers_are_accounted_for(&setup, &all);
+}
+
+#[test]
+fn what_an_operator_releases_waits_for_slots_like_any() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
+    let daemon = setup.start();
+    send_all(&daemon.address, 3, |nth| alert(5, 5710, nth, &format!("held-{nth}")));
+    for (command, place) in [("hold", "held"), ("release", "queue")] {
+        let done = setup.run(&["queue", command, "ALL"]);
+        assert!(done.status.success() && setup.spooled(place).len() == 3, "{done:?}");
+    }
+    eventually("what was released", || (daemon.status()["gathering"][0]["parked"] == 3).then_some(()));
+    assert_eq!(relay_host.heard().taken.len(), 0, "it shows that there is news");
+    daemon.kill();
+    let daemon = start_with_short_slots(&setup);
+    let taken = relay_host.taken(3);
+    assert_eq!(daemon.terminate(), 0);
+    assert_one_looks_like_the_other(&taken);
+    let held = texts(&opened(&setup, &taken));
+    assert!((0..3).all(|nth| held.contains(&format!(" held-{nth}."))), "{held}");
+}
+
+#[test]
+fn what_waits_for_many_slots_is_warned_of_and_a_release_at_once_sends_it() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");
+    let daemon = setup.start();
+    send_all(&daemon.address, 30, |nth| alert(5, 5710, nth, &format!("left-{nth}")));
+    daemon.kill();
+    let daemon = setup.start();
+    let warnings = daemon.status()["warnings"].to_string();
+    assert!(warnings.contains("30 message(s) wait for their slots, the last one for about 1day 6h"), "{warnings}");
+    let file = std::fs::read_to_string(setup.path("sealrelay.toml")).expect("read");
+    setup.write("sealrelay.toml", file.replace("release = { slots = \"1h\" }", "").as_bytes());
+    assert_eq!(daemon.reload().1, 0);
+    let all = opened(&setup, &relay_host.taken(30));
+    assert!((0..30).all(|nth| texts(&all).contains(&format!(" left-{nth}."))));
+}
+
+#[test]
 fn what_is_larger_than_the_slots_goes_by_itself_and_is_warned_of() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");

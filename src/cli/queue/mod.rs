@@ -205,8 +205,7 @@ fn report(moved: &Moved, which: &Which, how: &str) -> Result<u8, Failure> {
         _ => say(format!("{} message(s) {how}", moved.moved)),
     }
     if moved.busy > 0 {
-        let what =
-            format!("{} message(s) are being delivered, or wait for their digest or slot, and were left", moved.busy);
+        let what = format!("{} message(s) are being delivered, or put into a digest, and were left", moved.busy);
         return Err(Failure::new(
             what,
             "Ask again in a moment, if they are still in `sealrelay queue list`.",

@@ -14,6 +14,8 @@ const WINDOW: std::ops::RangeInclusive<u64> = 1..=HOUR;
 /// Seconds: counts are told once a day at least.
 const REALERT: std::ops::RangeInclusive<u64> = 1..=24 * HOUR;
 const SLOT: std::ops::RangeInclusive<u64> = 1..=24 * HOUR;
+/// So many slots at least must lie between two heartbeats.
+const SLOTS_OF_A_HEARTBEAT: u32 = 4;
 /// Octets: the least size class, and what every relay host takes.
 const SIZE: std::ops::RangeInclusive<usize> = 16 * KIB..=8 * MIB;
 
@@ -58,6 +60,19 @@ impl Validator<'_> {
         }
         let what = format!("there is no level {level}");
         Err(self.wrong(key, what, format!("Levels go from 1 to {LEVEL}; the one here and higher ones go at once.")))
+    }
+
+    /// A heartbeat takes a slot, and while there is news every other slot is for what is not news: heartbeats that come
+    /// faster than that would wait for ever longer, and everything else behind them.
+    pub(super) fn refuse_slots_too_long(&self, recipient: &Recipient, heartbeat: Duration) -> Result<(), ConfigError> {
+        let Some(slots) = recipient.release.slots() else { return Ok(()) };
+        if heartbeat >= slots.every * SLOTS_OF_A_HEARTBEAT {
+            return Ok(());
+        }
+        let [every, heartbeat] = [slots.every, heartbeat].map(humantime::format_duration);
+        let what = format!("slots of {every} are too long for heartbeats every {heartbeat}, each of which takes one");
+        let hint = format!("Make the slots shorter or heartbeat.every longer: {SLOTS_OF_A_HEARTBEAT} slots at least.");
+        Err(self.wrong(format!("recipient {}: release", recipient.address), what, hint))
     }
 
     /// Settings that would undo each other.

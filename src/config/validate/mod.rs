@@ -68,7 +68,7 @@ impl<'a> Validator<'a> {
         let lifetime = faults.keep(lifetime);
         let quota = faults.keep(self.portion("spool.quota", raw.spool.quota, ["4GiB", "80%"], 1));
         let reserve = faults.keep(self.portion("spool.reserve", raw.spool.reserve, ["16MiB", "5%"], 0));
-        let heartbeat = faults.keep(self.heartbeat(raw.heartbeat));
+        let heartbeat = faults.keep(self.heartbeat(raw.heartbeat, recipients.as_deref().unwrap_or_default()));
         let alerts = self.alerts(raw.alerts);
         let metrics = faults.keep(self.metrics(raw.metrics));
         let whole = || {

@@ -30,6 +30,10 @@ use crate::position::{FileId, Position, Source};
 use crate::ranges::Ranges;
 use count::{Count, Counts, Record};
 
+/// Ranges of contained numbers that are remembered for a recipient: who mixes repeats and new alerts makes one of each
+/// repeat, and the record is written whole. A heartbeat tells fewer; older ones are known by their digests.
+const CONTAINED: usize = 1000;
+
 /// The numbers of all recipients.
 pub struct Numbers {
     epoch: String,
@@ -146,7 +150,11 @@ impl Numbers {
     /// The record cannot be written; then the entries must stay.
     pub fn record_contained(&self, recipient: &str, numbers: &Ranges) -> io::Result<()> {
         let mut slots = self.slots();
-        self.known().entry(recipient).contained.add_all(numbers);
+        let mut known = self.known();
+        let contained = &mut known.entry(recipient).contained;
+        contained.add_all(numbers);
+        contained.keep_newest(CONTAINED);
+        drop(known);
         self.write(&mut slots)
     }
 
@@ -357,6 +365,18 @@ mod tests {
         assert_eq!(again.of("a@b").contained.to_string(), "1, 3");
         again.record_before_leaving(&epoch, "a@b", 4).expect("recorded");
         assert_eq!(open(folder.path(), &[]).of("a@b").contained.to_string(), "1, 3");
+    }
+
+    #[test]
+    fn who_mixes_what_is_counted_with_what_is_sent_makes_no_long_record() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let numbers = open(folder.path(), &[]);
+        (0..20_000).for_each(|_| numbers.take("a@b").stored());
+        let counted: Ranges = (1..=10_000).map(|n| 2 * n).collect();
+        numbers.record_contained("a@b", &counted).expect("recorded");
+        let known = open(folder.path(), &[]).of("a@b");
+        assert_eq!((known.contained.iter().count(), known.contained.contains(20_000)), (1000, true));
+        assert!(std::fs::metadata(folder.path().join("numbers.1")).expect("there").len() < 32_768);
     }
 
     #[test]

@@ -5,13 +5,16 @@
 //! said; nothing of the mail was written anywhere before it was sealed. On failure nothing of it is offered to
 //! deliver, but for the fixed notice that sealing is impossible.
 
+mod own;
+mod sealing;
+mod state;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use crate::alert::Groups;
-use crate::config::{Config, OpenPgpFingerprint, Recipient};
+use crate::config::{Config, Recipient};
 use crate::envelope::QueueId;
 use crate::gather::{Fate, Gatherer, Gist, Parked};
 use crate::mail::{Mail, Note};
@@ -19,12 +22,13 @@ use crate::maillog;
 use crate::position::{FileId, Position};
 use crate::ranges::Ranges;
 use crate::route::{self, Chosen};
-use crate::seal::{Blocks, Expiry, Notices, Numbered, SealError, Sealed, Sealer};
-use crate::share::{self, Shares};
+use crate::seal::{Blocks, Notices, Numbered, SealError, Sealed, Sealer};
+use crate::share::Shares;
 use crate::spool::{Event, Header, NewEntry, Number, Spool, Staged};
-use crate::status::{CertificateStatus, Counters, End, RecipientStatus};
+use crate::status::Counters;
 use crate::turns::{Turn, Turns};
 use crate::twins::Twins;
+use sealing::Sealing;
 
 /// Route, seal and spool, joined.
 pub struct Pipeline {
@@ -40,18 +44,6 @@ pub struct Pipeline {
 
 /// The largest message that every relay host takes, octets, as far as that is known: nothing is filled up above it.
 pub type SizeLimit = Box<dyn Fn() -> Option<u64> + Send + Sync>;
-
-/// What a reload replaces, as one: a mail is routed and sealed by what was in force when it came.
-struct Sealing {
-    recipients: Vec<Recipient>,
-    groups: Groups,
-    /// What could not be read of the groups, or can never match.
-    route_warnings: Vec<String>,
-    reverse_path: String,
-    /// Alerts that a log has brought are left out of the IDS's mail.
-    mail_is_secondary: bool,
-    sealer: Sealer,
-}
 
 /// What programs are told of a message besides whose it is.
 #[derive(Default)]
@@ -121,6 +113,16 @@ impl Pipeline {
     /// What waits for digests and slots.
     pub fn gatherer(&self) -> &Gatherer {
         &self.gatherer
+    }
+
+    /// The spool.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn sealing(&self) -> Arc<Sealing> {
@@ -238,162 +240,6 @@ impl Pipeline {
         (numbers.done(log), numbers.beyond(log))
     }
 
-    /// Seals `mail`, a heartbeat with `facts`, for `recipient` and stores it; its number and its name.
-    ///
-    /// # Errors
-    /// It cannot be sealed, or the disk does not take it.
-    pub fn beat(
-        &self,
-        recipient: &str,
-        mail: &Mail,
-        facts: serde_json::Value,
-    ) -> Result<(u64, Option<QueueId>), AcceptError> {
-        let sealing = self.sealing();
-        let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
-        let untold = self.notices.untold(recipient);
-        let notes = (untold > 0).then_some(Note::NotSealedBefore(untold)).into_iter().collect();
-        let told = Told { heartbeat: Some(facts), ..Told::default() };
-        let (sealed, number) = self.seal_one(&sealing, mail, nth, notes, told).map_err(|why| {
-            maillog::unsealable(recipient, &why.to_string());
-            AcceptError::Unsealable
-        })?;
-        let value = number.value();
-        let entry = sealing.entry(&self.spool, mail, recipient.to_owned(), sealed, Some(number));
-        let header = entry.header.clone();
-        let ids = self.store_alone(entry)?;
-        self.counters.heartbeats.up();
-        self.notices.told(recipient, untold);
-        ids.iter().for_each(|id| self.say_accepted(id, mail, &header, "heartbeat"));
-        Ok((value, ids.into_iter().next()))
-    }
-
-    /// Stores one entry of the relay's own, which takes a slot if its recipient has slots.
-    fn store_alone(&self, entry: NewEntry<'_>) -> std::io::Result<Vec<QueueId>> {
-        let recipient = entry.header.recipient.clone();
-        let parked = self.gatherer.is_in_slots(&recipient);
-        let ids = self.spool.store(vec![NewEntry { parked, ..entry }])?;
-        ids.iter().filter(|_| parked).for_each(|id| self.gatherer.stored_alone(&recipient, id));
-        Ok(ids)
-    }
-
-    /// Whether the digest `mail` would be a message of at most `limit` octets for `recipient`.
-    pub fn fits(&self, recipient: &str, mail: &Mail, contains: &Ranges, limit: usize) -> bool {
-        let sealing = self.sealing();
-        sealing.sealer.set_size_ceiling((self.size_limit)());
-        sealing.nth(recipient).is_some_and(|nth| sealing.sealer.fits(mail, nth, contains, limit))
-    }
-
-    /// Seals `mail`, of the relay's own, for `recipient` and stores it parked, so that what it takes the place of can go
-    /// before it comes; its id and the octets of its message.
-    ///
-    /// # Errors
-    /// It cannot be sealed, or the disk does not take it.
-    pub fn park_own(
-        &self,
-        recipient: &str,
-        mail: &Mail,
-        contains: Option<Ranges>,
-    ) -> Result<(QueueId, u64), AcceptError> {
-        let sealing = self.sealing();
-        let nth = sealing.nth(recipient).ok_or(AcceptError::Unsealable)?;
-        let kind = if contains.is_some() { "digest" } else { "filler" };
-        let told = Told { contains, ..Told::default() };
-        let (sealed, number) = self.seal_one(&sealing, mail, nth, Vec::new(), told).map_err(|why| {
-            maillog::unsealable(recipient, &why.to_string());
-            AcceptError::Unsealable
-        })?;
-        let entry = sealing.entry(&self.spool, mail, recipient.to_owned(), sealed, Some(number));
-        let header = entry.header.clone();
-        let id = self.spool.store(vec![NewEntry { parked: true, ..entry }])?.remove(0);
-        self.say_accepted(&id, mail, &header, kind);
-        Ok((id, header.size))
-    }
-
-    /// The spool.
-    pub fn spool(&self) -> &Spool {
-        &self.spool
-    }
-
-    /// The counters.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Which relay this is: its host's name.
-    pub fn instance(&self) -> String {
-        self.sealing().sealer.instance().to_owned()
-    }
-
-    /// Alerts that could not be sealed for `recipient` and that it does not know of yet.
-    pub fn untold(&self, recipient: &str) -> u64 {
-        self.notices.untold(recipient)
-    }
-
-    /// Whether an alert for the default recipients could be sealed now.
-    fn can_seal(&self) -> bool {
-        let sealing = self.sealing();
-        route::defaults(&sealing.recipients).into_iter().any(|nth| sealing.sealer.can_seal_to(nth).is_ok())
-    }
-
-    /// Whether a mail can be taken now: there is room for it, and it could be sealed.
-    pub fn can_take(&self) -> bool {
-        self.spool.has_room() && self.can_seal()
-    }
-
-    /// What an operator should know about routes and certificates now.
-    pub fn warnings(&self) -> Vec<String> {
-        let sealing = self.sealing();
-        [sealing.route_warnings.clone(), sealing.sealer.warnings()].concat()
-    }
-
-    /// What an operator should know about them in time.
-    pub fn advice(&self) -> Vec<String> {
-        self.sealing().sealer.advice()
-    }
-
-    /// How it stands with each recipient; when its last heartbeat was is not known here.
-    pub fn recipients(&self) -> Vec<RecipientStatus> {
-        let sealing = self.sealing();
-        let end = |(fingerprint, until): (OpenPgpFingerprint, Option<SystemTime>)| {
-            let until = until.and_then(|until| until.duration_since(UNIX_EPOCH).ok());
-            End { fingerprint: fingerprint.to_string(), until: until.map(|age| age.as_secs()) }
-        };
-        let status = |(nth, recipient): (usize, &Recipient)| RecipientStatus {
-            recipient: recipient.address.to_string(),
-            default: recipient.default,
-            certificates: sealing.sealer.certificates(nth).into_iter().map(end).collect(),
-            unusable: sealing.sealer.can_seal_to(nth).err().map(|why| why.to_string()),
-            last_number: self.spool.numbers().of(recipient.address.as_str()).highest,
-            last_heartbeat: None,
-        };
-        sealing.recipients.iter().enumerate().map(status).collect()
-    }
-
-    /// Until when the recipients' certificates hold.
-    pub fn certificates(&self) -> Vec<CertificateStatus> {
-        let status = |expiry: Expiry| CertificateStatus {
-            recipient: expiry.recipient,
-            fingerprint: expiry.fingerprint.to_string(),
-            until: expiry.until.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
-        };
-        self.sealing().sealer.expiries().into_iter().map(status).collect()
-    }
-
-    /// Says in the log which certificates will expire.
-    pub fn announce_expiries(&self) {
-        self.sealing().sealer.announce_expiries();
-    }
-
-    /// The fingerprint of the key that signs.
-    pub fn signer(&self) -> String {
-        self.sealing().sealer.signer()
-    }
-
-    /// Whether that key was made by this start: the state directory is new, or was lost.
-    pub fn signer_is_new(&self) -> bool {
-        self.sealing().sealer.signer_is_new()
-    }
-
     /// The turn of a recipient with a fixed text, if it is due.
     fn turn(&self, recipient: &Recipient, now: SystemTime) -> Option<Turn<'_>> {
         let every = recipient.fixed.as_ref()?.every;
@@ -496,42 +342,5 @@ impl Pipeline {
         if mail.source.is_some() { &self.counters.followed } else { &self.counters.accepted }.up();
         ids.iter().for_each(|_| self.counters.entries.up());
         Ok(ids)
-    }
-}
-
-impl Sealing {
-    fn new(config: &Config, sealer: Sealer) -> Self {
-        let (groups, route_warnings) = share::groups(config);
-        let reverse_path = config.sender.envelope.to_string();
-        let mail_is_secondary = config.follows.iter().any(|follow| follow.secondary);
-        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, mail_is_secondary, sealer }
-    }
-
-    /// The number of the recipient with `address`, if there still is one.
-    fn nth(&self, address: &str) -> Option<usize> {
-        self.recipients.iter().position(|recipient| recipient.address.as_str() == address)
-    }
-
-    fn entry<'a>(
-        &self,
-        spool: &Spool,
-        mail: &Mail,
-        recipient: String,
-        sealed: Sealed,
-        number: Option<Number<'a>>,
-    ) -> NewEntry<'a> {
-        let header = Header {
-            recipient,
-            reverse_path: self.reverse_path.clone(),
-            epoch: spool.numbers().epoch().to_owned(),
-            sequence: number.as_ref().map(Number::value),
-            sealed_to: sealed.sealed_to,
-            message_id: sealed.message_id,
-            arrival: mail.arrival,
-            size: sealed.message.len() as u64,
-            // A notice is not the alert: whoever got one still misses the line.
-            source: number.as_ref().and_then(|_| mail.source.clone()),
-        };
-        NewEntry { header, message: sealed.message, number, parked: false }
     }
 }
