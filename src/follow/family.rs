@@ -2,18 +2,21 @@
 //!
 //! Beside `alerts.json`: `alerts.json.1`, `alerts.json-20261120` and the like (logrotate, by renaming or by copying). Below
 //! its folder: `YYYY/MMM/ossec-alerts-DD.json` (OSSEC and Wazuh link each day's file there, and the log's own name to the
-//! newest). Compressed ones cannot be read on, and are not looked at.
+//! newest). Compressed ones cannot be read on; those that were never read before are named.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::tail::Tail;
 use crate::position::{FileId, Position};
 
 /// Endings of files that hold no lines, or that an editor left.
-const FOREIGN: [&str; 9] = [".gz", ".bz2", ".xz", ".zst", ".lz4", ".sum", ".swp", ".tmp", "~"];
+const FOREIGN: [&str; 4] = [".sum", ".swp", ".tmp", "~"];
+/// Endings of files whose lines cannot be read.
+const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 
 /// A rotated file.
 struct Member {
@@ -24,7 +27,7 @@ struct Member {
 /// The file of `log` that is `id`, whatever its name is now, from `position` on: itself, or one of its family. If several
 /// begin alike, the one with its inode; else it is a copy.
 pub fn find(log: &Path, id: &FileId, position: Position) -> Option<Tail> {
-    let mut members = members(log);
+    let mut members = readable(log);
     // The newest first: that is the likeliest.
     members.sort_by_key(|member| std::cmp::Reverse(written(&member.data)));
     let mut paths: Vec<_> = std::iter::once(log.to_owned()).chain(members.into_iter().map(|m| m.path)).collect();
@@ -35,31 +38,61 @@ pub fn find(log: &Path, id: &FileId, position: Position) -> Option<Tail> {
 
 /// The file that was written next behind `done`, if it is not `log` itself: while nobody read, the log may have been
 /// rotated more than once.
-pub fn next(log: &Path, done: &Metadata) -> Option<PathBuf> {
+pub fn next(log: &Path, done: &Tail) -> io::Result<Option<PathBuf>> {
+    let (data, id) = (done.metadata()?, done.id(0));
     let newest = fs::metadata(log).ok();
     let is = |data: &Metadata, other: &Metadata| (data.dev(), data.ino()) == (other.dev(), other.ino());
-    let later = members(log).into_iter().filter(|member| {
-        let data = &member.data;
-        written(data) > written(done) && !is(data, done) && !newest.as_ref().is_some_and(|newest| is(data, newest))
-    });
-    later.min_by_key(|member| written(&member.data)).map(|member| member.path)
+    // Somebody's copy of all of it is not its continuation.
+    let is_copy = |member: &Member| {
+        member.data.len() == data.len()
+            && Tail::open(&member.path, Position::default(), Some(&id)).is_ok_and(|same| same.is_some())
+    };
+    let mut later: Vec<Member> = readable(log)
+        .into_iter()
+        .filter(|member| written(&member.data) > written(&data))
+        .filter(|Member { data: own, .. }| !is(own, &data) && !newest.as_ref().is_some_and(|newest| is(own, newest)))
+        .collect();
+    later.sort_by_key(|member| written(&member.data));
+    Ok(later.into_iter().find(|member| !is_copy(member)).map(|member| member.path))
+}
+
+/// Compressed files that were written behind `done` and before `next`: whoever read so slowly never saw their lines.
+pub fn never_read(log: &Path, done: &Metadata, next: Option<&Path>) -> Vec<PathBuf> {
+    let until = next.and_then(|next| fs::metadata(next).ok()).map(|data| written(&data));
+    let packed = members(log).into_iter().filter(is_compressed).map(|member| (written(&member.data), member.path));
+    let mut later: Vec<_> = packed.filter(|(at, _)| *at + Duration::from_secs(1) > written(done)).collect();
+    later.sort();
+    // `done` itself may be among them, compressed while it was read: programs keep its time, some of them to the second,
+    // but Wazuh does not.
+    let own = later.iter().take_while(|(at, _)| *at <= written(done)).count();
+    let own = if done.nlink() == 0 { own.max(1) } else { own };
+    later.into_iter().skip(own).filter(|(at, _)| until.is_none_or(|until| *at < until)).map(|(_, path)| path).collect()
 }
 
 /// Whether the IDS has gone on from the file of `data` to another one.
 ///
 /// After logrotate has made a new file, the IDS may write into the old one for a while, until it is told: so the old one
 /// is left only when something stands in a later one.
-pub fn is_left(log: &Path, data: &Metadata) -> bool {
+pub fn is_left(log: &Path, tail: &Tail) -> io::Result<bool> {
+    let data = tail.metadata()?;
     match fs::metadata(log) {
-        Ok(newest) if (newest.dev(), newest.ino()) == (data.dev(), data.ino()) => false,
-        Ok(newest) if newest.len() > 0 => true,
+        Ok(newest) if (newest.dev(), newest.ino()) == (data.dev(), data.ino()) => Ok(false),
+        Ok(newest) if newest.len() > 0 => Ok(true),
         // There is none of that name while a rotation is under way.
-        _ => next(log, data).is_some(),
+        _ => Ok(next(log, tail)?.is_some()),
     }
 }
 
 fn written(data: &Metadata) -> SystemTime {
     data.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn readable(log: &Path) -> Vec<Member> {
+    members(log).into_iter().filter(|member| !is_compressed(member)).collect()
+}
+
+fn is_compressed(member: &Member) -> bool {
+    COMPRESSED.iter().any(|ending| named(&member.path).ends_with(ending))
 }
 
 fn members(log: &Path) -> Vec<Member> {
@@ -88,7 +121,6 @@ fn list(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn of_files_that_begin_alike_the_one_with_the_inode_is_meant() {
@@ -108,17 +140,27 @@ mod tests {
         assert_eq!(found(0), b"new\n", "a copy: the log itself is the likeliest");
     }
 
+    /// A file that was written so many seconds ago.
+    fn write(path: &Path, text: &str, age: u64) {
+        fs::write(path, text).expect("written");
+        let at = SystemTime::now() - Duration::from_secs(age);
+        fs::File::options().append(true).open(path).expect("opened").set_modified(at).expect("set");
+    }
+
+    /// The file at `path`, read to its end.
+    fn read(path: &Path) -> Tail {
+        let mut tail = Tail::open(path, Position::default(), None).expect("opened").expect("the file");
+        tail.fill().expect("read");
+        tail.consume(tail.buffer().len());
+        tail
+    }
+
     #[test]
     fn rotated_files_are_found_by_what_they_begin_with_and_follow_in_the_order_of_writing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("alerts.json");
         let months = folder.path().join("2026/Nov");
         fs::create_dir_all(&months).expect("made");
-        let write = |path: &Path, text: &str, age: u64| {
-            fs::write(path, text).expect("written");
-            let at = SystemTime::now() - Duration::from_secs(age);
-            fs::File::options().append(true).open(path).expect("opened").set_modified(at).expect("set");
-        };
         write(&months.join("ossec-alerts-19.json"), "first\nday\n", 300);
         write(&months.join("ossec-alerts-20.json"), "second\nday\n", 200);
         write(&months.join("ossec-alerts-20.json.gz"), "packed", 150);
@@ -131,17 +173,59 @@ mod tests {
         tail.fill().expect("read");
         assert_eq!(tail.buffer(), b"day\n");
         let mut chain = Vec::new();
-        let mut done = tail.metadata().expect("data");
-        while let Some(path) = next(&log, &done) {
-            done = fs::metadata(&path).expect("data");
+        while let Some(path) = next(&log, &tail).expect("known") {
+            tail = read(&path);
             chain.push(named(&path).to_owned());
         }
         assert_eq!(chain, ["ossec-alerts-20.json", "alerts.json.1"]);
-        let newest = fs::metadata(&log).expect("data");
-        assert!(is_left(&log, &done) && !is_left(&log, &newest));
+        let newest = read(&log);
+        assert!(is_left(&log, &tail).expect("known") && !is_left(&log, &newest).expect("known"));
         fs::remove_file(&log).expect("removed");
         fs::write(&log, "").expect("written");
-        assert!(!is_left(&log, &newest), "nothing stands in the new one yet");
+        assert!(!is_left(&log, &newest).expect("known"), "nothing stands in the new one yet");
         assert!(find(&log, &FileId::from_head(0, b"gone\n"), Position { generation: 4, offset: 5 }).is_none());
+    }
+
+    #[test]
+    fn a_copy_that_somebody_made_is_not_read_as_what_follows() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("alerts.json");
+        let beside = |name: &str| folder.path().join(name);
+        write(&beside("alerts.json.1"), "one\ntwo\n", 300);
+        write(&beside("alerts.json.bak"), "one\ntwo\n", 200);
+        write(&log, "three\n", 0);
+        let done = read(&beside("alerts.json.1"));
+        assert_eq!(next(&log, &done).expect("known"), None);
+        // What only begins alike is another.
+        write(&beside("alerts.json.0"), "one\ntwo\nand more\n", 100);
+        assert_eq!(next(&log, &done).expect("known"), Some(beside("alerts.json.0")));
+    }
+
+    #[test]
+    fn compressed_files_between_are_named_but_for_the_one_that_was_read() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("alerts.json");
+        let days = folder.path().join("2026/Nov");
+        fs::create_dir_all(&days).expect("made");
+        let day = |name: &str| days.join(format!("ossec-alerts-{name}"));
+        write(&day("19.json"), "19\n", 300);
+        write(&day("18.json.gz"), "18", 310);
+        write(&log, "22\n", 0);
+        let done = read(&day("19.json"));
+        let skipped = |next: Option<&Path>| never_read(&log, &done.metadata().expect("data"), next);
+        assert_eq!(skipped(None), [] as [PathBuf; 0]);
+        // It was compressed when it was read, and the next days' too.
+        write(&day("19.json.gz"), "19", 250);
+        fs::remove_file(day("19.json")).expect("removed");
+        assert_eq!(skipped(None), [] as [PathBuf; 0]);
+        write(&day("20.json.gz"), "20", 200);
+        write(&day("21.json"), "21", 100);
+        assert_eq!(skipped(None), [day("20.json.gz")]);
+        assert_eq!(skipped(Some(&day("21.json"))), [day("20.json.gz")]);
+        // A program that keeps the time.
+        write(&day("19.json.gz"), "19", 300);
+        assert_eq!(skipped(None), [day("20.json.gz")]);
+        write(&day("20.json.gz"), "20", 50);
+        assert_eq!(skipped(Some(&day("21.json"))), [] as [PathBuf; 0], "it is told when that is left");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::mark::Gap;
 use crate::maillog;
 use crate::status::FollowStatus;
 
@@ -11,22 +12,24 @@ pub struct Gauge(Mutex<Inner>);
 
 struct Inner {
     status: FollowStatus,
+    gap: Option<Gap>,
     /// When the end of the log was reached last.
     reached: Instant,
 }
 
 impl Gauge {
-    /// For `log`.
-    pub fn new(log: &str) -> Self {
+    /// For `log`, of which an earlier process may have found a `gap`.
+    pub fn new(log: &str, gap: Option<Gap>) -> Self {
         let status = FollowStatus { log: log.to_owned(), ..FollowStatus::default() };
-        Self(Mutex::new(Inner { status, reached: Instant::now() }))
+        Self(Mutex::new(Inner { status, gap, reached: Instant::now() }))
     }
 
     /// How it is now.
     pub fn status(&self) -> FollowStatus {
         let inner = self.inner();
         let behind_seconds = if inner.status.behind_octets == 0 { 0 } else { inner.reached.elapsed().as_secs() };
-        FollowStatus { behind_seconds, ..inner.status.clone() }
+        let gap = inner.gap.as_ref().and_then(Gap::told);
+        FollowStatus { behind_seconds, gap, ..inner.status.clone() }
     }
 
     /// The log can be read.
@@ -82,10 +85,8 @@ impl Gauge {
     }
 
     /// Something of the log was not found.
-    pub fn gap(&self, what: String) {
-        let mut inner = self.inner();
-        maillog::log_has_a_gap(&inner.status.log, &what);
-        inner.status.gap = Some(what);
+    pub fn gap(&self, gap: Gap) {
+        self.inner().gap = Some(gap);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -8,7 +8,8 @@
 //! ([`crate::spool`], `sources`); a line is passed only when it is durable for all. What cannot be read as an alert is
 //! sent as it is. While there is no room, reading waits: the log itself is the queue. Memory does not grow with the log.
 //!
-//! On failure to read the log it is tried again, `status` says why and what to do, and the rest of the daemon goes on.
+//! On failure to read the log it is tried again, `status` says why and what to do, and the rest of the daemon goes on; so
+//! also when the reading itself breaks off by a fault of ours. What is known to be lost is told for a day.
 //!
 //! An attacker who writes log lines controls texts of alerts, and makes lines long and many. He cannot make a line that
 //! the IDS wrote count as another, and what he makes unreadable is sent.
@@ -23,7 +24,8 @@ mod tail;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,7 +38,7 @@ use crate::shutdown::Shutdown;
 pub use compose::alert as mail_about;
 pub use gauge::Gauge;
 use lot::{Item, Lot, judge};
-use mark::Mark;
+use mark::{Gap, Mark};
 use tail::{Filled, Tail};
 
 /// How often the log is looked at while nothing is written. (inotify would not see what is written over NFS or another
@@ -44,6 +46,10 @@ use tail::{Filled, Tail};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long alerts wait when they cannot be stored.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a log is left alone after a fault of ours.
+const AFTER_A_FAULT: Duration = Duration::from_secs(60);
+const BROKE_OFF: &str = "reading it broke off by a fault of the relay's own, which the log names; it is tried again every minute \
+                         from where everything is durable, and what is behind that waits. Please report the fault";
 /// How long a look at whether the daemon ends is put off at most.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -73,9 +79,10 @@ impl Follower {
     /// For the log of `follow`; its place is kept in `state`.
     pub fn new(follow: &Follow, state: &Path, pipeline: Arc<Pipeline>, shutdown: Shutdown) -> Self {
         let log = follow.path.to_string_lossy().into_owned();
+        let mark = Mark::open(state, &log);
         Self {
-            mark: Mark::open(state, &log),
-            gauge: Arc::new(Gauge::new(&log)),
+            gauge: Arc::new(Gauge::new(&log, mark.gap())),
+            mark,
             follow: follow.clone(),
             log,
             pipeline,
@@ -90,7 +97,17 @@ impl Follower {
     }
 
     /// Follows the log until the daemon ends. Blocks.
+    ///
+    /// A fault of ours that shows at one line of a log, which somebody else may have written, must not take the mail
+    /// down with it: reading begins again where everything is durable, and whoever asks is told.
     pub fn run(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.follow())).is_err() {
+            self.gauge.trouble(BROKE_OFF.to_owned());
+            self.wait(AFTER_A_FAULT);
+        }
+    }
+
+    fn follow(&mut self) {
         let Some(mut tail) = self.begin() else { return };
         while !self.shutdown.is_ending() {
             match self.step(&mut tail) {
@@ -137,27 +154,38 @@ impl Follower {
     }
 
     /// The log was read before, in the file `id`, up to `position`.
-    fn resume(&self, id: &FileId, position: Position) -> io::Result<Tail> {
+    fn resume(&mut self, id: &FileId, position: Position) -> io::Result<Tail> {
         if let Some(tail) = family::find(&self.follow.path, id, position) {
             return Ok(tail);
         }
         let tail = self.beginning(&self.follow.path, position.generation + 1)?;
-        self.gauge.gap(format!(
+        let what = format!(
             "the file that was read last is gone (up to octet {} of it was read): what was written behind that, and \
-             before the present file began, was not sent. Look in the rotated files, compressed ones too. (Told until the next start)",
+             before the present file began, was not sent. Look in the rotated files, compressed ones too",
             position.offset
-        ));
+        );
+        self.gap(&tail, &what);
         Ok(tail)
     }
 
     /// The log was never read. What was written before the first start is not sent unless it is asked for.
-    fn first(&self, was_absent: bool) -> io::Result<Tail> {
+    fn first(&mut self, was_absent: bool) -> io::Result<Tail> {
         let mut offset = 0;
-        if !self.follow.from_start && !was_absent {
+        let is_lost = self.mark.unreadable().map(|why| {
+            format!(
+                "how far it was read is not known ({why}), and nothing of it lies in the spool: it is read from the \
+                 beginning of the present file, and what stands in older ones was not sent if it is new"
+            )
+        });
+        if !self.follow.from_start && !was_absent && is_lost.is_none() {
             offset = tail::last_line_end(&self.follow.path)?;
         }
         let position = Position { generation: 1, offset };
-        Tail::open(&self.follow.path, position, None)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        let tail = Tail::open(&self.follow.path, position, None)?.ok_or(io::ErrorKind::NotFound)?;
+        if let Some(what) = is_lost {
+            self.gap(&tail, &what);
+        }
+        Ok(tail)
     }
 
     fn beginning(&self, path: &Path, generation: u64) -> io::Result<Tail> {
@@ -168,7 +196,7 @@ impl Follower {
     fn step(&mut self, tail: &mut Tail) -> io::Result<Step> {
         let Filled::With(read) = tail.fill()? else { return self.after_truncation(tail) };
         let log = self.follow.path.clone();
-        let mut is_left = read == 0 && family::is_left(&log, &tail.metadata()?);
+        let mut is_left = read == 0 && family::is_left(&log, tail)?;
         // What the IDS wrote before it went on, but behind the read above.
         is_left = is_left && tail.fill()? == Filled::With(0);
         if !self.take(tail, read == 0, is_left) {
@@ -179,10 +207,15 @@ impl Follower {
             self.keep(tail);
         }
         if is_left {
-            let next = family::next(&log, &tail.metadata()?).unwrap_or(log);
+            let rotated = family::next(&log, tail)?;
+            let never_read = family::never_read(&log, &tail.metadata()?, rotated.as_deref());
+            let next = rotated.unwrap_or(log);
             // A crash before this leaves the place at the old file's end, where the next start comes to here again.
             *tail = self.beginning(&next, tail.position().generation + 1)?;
             maillog::log_rotated(&self.log, &next.to_string_lossy());
+            if !never_read.is_empty() {
+                self.gap(tail, &not_read(&never_read));
+            }
             return Ok(Step::More);
         }
         // One that was taken away is read to its end, and nobody knows whether another will come.
@@ -208,8 +241,8 @@ impl Follower {
         *tail = self.beginning(&self.follow.path, position.generation + 1)?;
         maillog::log_truncated(&self.log, "there is no copy of it; it is read from its beginning");
         if unread > 0 {
-            self.gauge
-                .gap(format!("it was truncated while {unread} octets of it were to be read, and there is no copy. (Told until the next start)"));
+            let what = format!("it was truncated while {unread} octets of it were to be read, and there is no copy");
+            self.gap(tail, &what);
         }
         Ok(Step::More)
     }
@@ -263,8 +296,8 @@ impl Follower {
         std::thread::scope(|scope| {
             let workers: Vec<_> = items.iter().map(|item| scope.spawn(|| self.store(&mail(item)))).collect();
             // All are waited for, whatever becomes of one.
-            let stored: Vec<bool> = workers.into_iter().map(|worker| worker.join().unwrap_or(false)).collect();
-            stored.into_iter().all(|one| one)
+            let stored: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+            stored.into_iter().all(|one| one.unwrap_or_else(|fault| resume_unwind(fault)))
         })
     }
 
@@ -292,8 +325,17 @@ impl Follower {
     fn behind(&self, tail: &Tail) -> io::Result<u64> {
         let data = tail.metadata()?;
         let newest =
-            if family::is_left(&self.follow.path, &data) { std::fs::metadata(&self.follow.path)?.len() } else { 0 };
+            if family::is_left(&self.follow.path, tail)? { std::fs::metadata(&self.follow.path)?.len() } else { 0 };
         Ok(data.len().saturating_sub(tail.position().offset + tail.buffer().len() as u64).saturating_add(newest))
+    }
+
+    /// Something of the log before `tail` was not found: it is told for a day, whoever stops and starts the daemon.
+    fn gap(&mut self, tail: &Tail, what: &str) {
+        maillog::log_has_a_gap(&self.log, what);
+        let gap = Gap::now(what);
+        self.gauge.gap(gap.clone());
+        self.mark.tell(gap);
+        self.keep(tail);
     }
 
     fn keep(&mut self, tail: &Tail) {
@@ -327,6 +369,11 @@ impl Follower {
         };
         format!("it cannot be read: {error}; {advice}")
     }
+}
+
+fn not_read(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    format!("nothing of {} was sent: compressed before it was read, and only text can be read", names.join(", "))
 }
 
 /// The group that may read `path`, or else that of the nearest folder that can be looked at.

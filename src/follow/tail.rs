@@ -63,13 +63,14 @@ impl Tail {
     /// The file cannot be read.
     pub fn fill(&mut self) -> io::Result<Filled> {
         let before = self.buffer.len();
+        let seen = self.seen(before);
         self.buffer.resize(before + CHUNK, 0);
         let read = self.file.read_at(&mut self.buffer[before..], self.offset + before as u64);
         self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
         read?;
         // Only now: had it been truncated and written anew before or under the read, this would show.
         let is_longer = self.file.metadata()?.len() >= self.offset + self.buffer.len() as u64;
-        if !is_longer || crate::position::head(&self.file, self.head.len())? != self.head {
+        if !is_longer || crate::position::head(&self.file, seen.len())? != seen {
             self.buffer.truncate(before);
             return Ok(Filled::Truncated);
         }
@@ -114,11 +115,16 @@ impl Tail {
 
     /// The file, as it is known to who has seen the first `ahead` octets of the buffer.
     pub fn id(&self, ahead: usize) -> FileId {
+        FileId::from_head(self.inode, &self.seen(ahead))
+    }
+
+    /// What is known of the file's first octets, by who has seen the first `ahead` of the buffer.
+    fn seen(&self, ahead: usize) -> Vec<u8> {
         if self.head.len() as u64 != self.offset {
-            return FileId::from_head(self.inode, &self.head);
+            return self.head.clone();
         }
         let more = &self.buffer[..ahead.min(HEAD - self.head.len())];
-        FileId::from_head(self.inode, &[&self.head, more].concat())
+        [&self.head, more].concat()
     }
 
     /// What the system knows of the file.
@@ -187,6 +193,17 @@ mod tests {
             assert_eq!(tail.fill().expect("read"), Filled::Truncated, "{text}");
             assert_eq!(tail.buffer(), b"two\n");
         }
+    }
+
+    #[test]
+    fn half_a_first_line_does_not_go_on_in_what_was_written_over_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        fs::write(&path, "half a li").expect("written");
+        let mut tail = tail(&path, 0);
+        assert_eq!(tail.fill().expect("read"), Filled::With(9));
+        fs::write(&path, "a new line\nand another\n").expect("written");
+        assert_eq!((tail.fill().expect("read"), tail.buffer()), (Filled::Truncated, b"half a li".as_slice()));
     }
 
     #[test]

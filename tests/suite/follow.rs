@@ -245,6 +245,54 @@ fn rotations_while_the_daemon_is_down_are_caught_up_with_and_what_is_gone_is_tol
     assert_eq!(status["state"], "degraded");
     assert!(status["warnings"].to_string().contains("the file that was read last is gone"), "{status}");
     assert_eq!(daemon.terminate(), 0);
+    // A start does not make it unsaid.
+    let daemon = setup.start();
+    let status = daemon.status();
+    assert!(status["warnings"].to_string().contains("the file that was read last is gone"), "{status}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn a_file_that_was_compressed_before_it_was_read_is_named() {
+    let (relay_host, setup) = following("from = \"start\"");
+    append(&setup, &wazuh("1", 15, true));
+    let daemon = setup.start();
+    relay_host.taken(1);
+    assert_eq!(daemon.terminate(), 0);
+    append(&setup, &wazuh("2", 15, true));
+    rename(&setup, "alerts.json.2");
+    // More than the clock of the file system needs to tell them apart.
+    std::thread::sleep(Duration::from_millis(50));
+    fs::write(setup.path("logs/alerts.json.1.gz"), "packed").expect("written");
+    append(&setup, &wazuh("4", 15, true));
+    let daemon = setup.start();
+    relay_host.taken(3);
+    assert_eq!(names(&setup, &relay_host, 0), ["1", "2", "4"]);
+    let told = eventually("the file to be named", || {
+        Some(daemon.status()["warnings"].to_string()).filter(|warnings| warnings.contains("alerts.json.1.gz"))
+    });
+    assert!(told.contains("compressed before it was read"), "{told}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn a_place_that_cannot_be_read_any_more_is_no_reason_to_begin_at_the_end() {
+    let (relay_host, setup) = following("");
+    append(&setup, &wazuh("old", 15, true));
+    let daemon = setup.start();
+    eventually("the log to be opened", || setup.log().contains("following").then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+    append(&setup, &wazuh("meanwhile", 15, true));
+    let states = fs::read_dir(setup.path("state")).expect("read").flatten().map(|file| file.path());
+    let marks: Vec<PathBuf> = states.filter(|path| path.to_string_lossy().contains("/follow-")).collect();
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    fs::write(&marks[0], "{\"log\":").expect("written");
+    let daemon = setup.start();
+    relay_host.taken(2);
+    assert_eq!(names(&setup, &relay_host, 0), ["meanwhile", "old"]);
+    let status = daemon.status();
+    assert!(status["warnings"].to_string().contains("how far it was read is not known"), "{status}");
+    assert_eq!(daemon.terminate(), 0);
 }
 
 #[test]

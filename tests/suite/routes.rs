@@ -154,6 +154,23 @@ fn of_a_grouped_mail_each_gets_its_own_alerts_octet_for_octet_and_the_default_on
     assert_eq!(daemon.terminate(), 0);
 }
 
+#[test]
+fn a_part_has_nothing_of_the_header_that_the_text_of_another_alert_made() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = four(relay_host.port, &authority.pem, "split = true");
+    let daemon = setup.start();
+    // Wazuh copies a rule's description, which may hold what was logged, into the Subject: line ends too.
+    let subject = "Wazuh notification - web - Alert level 12\r\nX-Other: davids own text\r\nTo: davids own text";
+    let sent = mail(subject, &(ALERTS[0].block(0) + &ALERTS[4].block(4)));
+    assert!(send(&daemon.address, &["root@localhost"], &sent).starts_with("250"));
+    for (address, opened) in opened(&relay_host, &setup, 3) {
+        let header = String::from_utf8_lossy(opened.part("header.txt")).into_owned();
+        assert!(header.contains("To: <root@localhost>\r\n"), "{address}: {header}");
+        assert_eq!(header.contains("davids own text"), address == "admin@example.org", "{address}: {header}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
 /// What a log line may hold to look like structure, up to what cannot be told from it.
 fn imitations() -> [String; 3] {
     let forged = ALERTS[0].block(0);
