@@ -39,6 +39,7 @@ pub use compose::alert as mail_about;
 pub use gauge::Gauge;
 use lot::{Item, Lot, judge};
 use mark::{Gap, Mark};
+pub use rules::is_sent;
 use tail::{Filled, Tail};
 
 /// How often the log is looked at while nothing is written. (inotify would not see what is written over NFS or another
@@ -101,10 +102,14 @@ impl Follower {
     /// A fault of ours that shows at one line of a log, which somebody else may have written, must not take the mail
     /// down with it: reading begins again where everything is durable, and whoever asks is told.
     pub fn run(mut self) {
-        while catch_unwind(AssertUnwindSafe(|| self.follow())).is_err() {
-            self.gauge.trouble(BROKE_OFF.to_owned());
-            self.wait(AFTER_A_FAULT);
-        }
+        let (gauge, shutdown) = (self.gauge(), self.shutdown.clone());
+        again_after_faults(
+            || self.follow(),
+            || {
+                gauge.trouble(BROKE_OFF.to_owned());
+                wait(&shutdown, AFTER_A_FAULT);
+            },
+        );
     }
 
     fn follow(&mut self) {
@@ -112,11 +117,11 @@ impl Follower {
         while !self.shutdown.is_ending() {
             match self.step(&mut tail) {
                 Ok(Step::More) => {}
-                Ok(Step::Idle) => self.wait(EVERY),
+                Ok(Step::Idle) => wait(&self.shutdown, EVERY),
                 Ok(Step::Ending) => break,
                 Err(error) => {
                     self.gauge.trouble(self.what_to_do(&error));
-                    self.wait(EVERY);
+                    wait(&self.shutdown, EVERY);
                 }
             }
         }
@@ -146,7 +151,7 @@ impl Follower {
                 Err(error) => {
                     was_absent |= error.kind() == io::ErrorKind::NotFound;
                     self.gauge.trouble(self.what_to_do(&error));
-                    self.wait(EVERY);
+                    wait(&self.shutdown, EVERY);
                 }
             }
         }
@@ -316,7 +321,7 @@ impl Follower {
                 }
                 Err(why) => self.gauge.waits(why),
             }
-            self.wait(PATIENCE);
+            wait(&self.shutdown, PATIENCE);
         }
         false
     }
@@ -344,13 +349,6 @@ impl Follower {
         }
     }
 
-    fn wait(&self, time: Duration) {
-        let until = std::time::Instant::now() + time;
-        while !self.shutdown.is_ending() && std::time::Instant::now() < until {
-            std::thread::sleep(SLICE.min(time));
-        }
-    }
-
     /// Why the log cannot be read, and what to do.
     fn what_to_do(&self, error: &io::Error) -> String {
         let path = &self.follow.path;
@@ -371,6 +369,21 @@ impl Follower {
     }
 }
 
+/// Does `work` until it comes to its end, and begins it anew after each panic in it, when `after_fault` is over.
+fn again_after_faults(mut work: impl FnMut(), mut after_fault: impl FnMut()) {
+    while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+        after_fault();
+    }
+}
+
+/// Waits so long, or until the daemon ends.
+fn wait(shutdown: &Shutdown, time: Duration) {
+    let until = std::time::Instant::now() + time;
+    while !shutdown.is_ending() && std::time::Instant::now() < until {
+        std::thread::sleep(SLICE.min(time));
+    }
+}
+
 fn not_read(files: &[PathBuf]) -> String {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     format!("nothing of {} was sent: compressed before it was read, and only text can be read", names.join(", "))
@@ -382,4 +395,23 @@ fn group_of(path: &Path) -> String {
     let known = path.ancestors().find_map(|path| std::fs::metadata(path).ok());
     let group = known.and_then(|data| nix::unistd::Group::from_gid(data.gid().into()).ok().flatten());
     group.map_or_else(|| "GROUP".to_owned(), |group| group.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_not_the_end_of_following() {
+        let (mut begun, mut faults) = (0, 0);
+        let follow = || {
+            begun += 1;
+            if begun < 3 {
+                let storing = std::thread::scope(|scope| scope.spawn(|| panic!("at a line")).join());
+                storing.unwrap_or_else(|fault| resume_unwind(fault))
+            }
+        };
+        again_after_faults(follow, || faults += 1);
+        assert_eq!((begun, faults), (3, 2));
+    }
 }

@@ -276,6 +276,25 @@ fn a_file_that_was_compressed_before_it_was_read_is_named() {
 }
 
 #[test]
+fn route_test_says_in_which_logs_a_line_is_not_sent_at_all() {
+    let (_relay_host, setup) = following("no_email_alert = [1002]");
+    setup.configure();
+    let said = |line: &str| {
+        setup.write("logs/line.json", line.as_bytes());
+        let file = setup.path("logs/line.json");
+        let output = setup.run(&["route", "test", file.to_str().expect("text")]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let not_sent = format!("in {} this line is not sent to anybody", log(&setup).display());
+    assert!(!said(&wazuh("yes", 3, true)).contains(&not_sent));
+    for line in [wazuh("by its own word", 15, false), wazuh("by rule", 15, true).replace("5710", "1002")] {
+        let said = said(&line);
+        assert!(said.contains(&not_sent) && said.contains("admin@example.org: all of it"), "{said}");
+    }
+}
+
+#[test]
 fn a_place_that_cannot_be_read_any_more_is_no_reason_to_begin_at_the_end() {
     let (relay_host, setup) = following("");
     append(&setup, &wazuh("old", 15, true));
