@@ -48,8 +48,8 @@ struct Sealing {
     /// What could not be read of the groups, or can never match.
     route_warnings: Vec<String>,
     reverse_path: String,
-    /// Alerts that a log has brought are left out of the IDS's mail.
-    mail_is_secondary: bool,
+    /// Alerts that one of these logs has brought are left out of the IDS's mail.
+    secondary_to: Vec<String>,
     sealer: Sealer,
 }
 
@@ -214,7 +214,7 @@ impl Pipeline {
         let alerts = |shares: &Shares<'_>| shares.chosen.iter().filter(|chosen| !chosen.is_fixed()).count();
         let before = alerts(shares);
         shares.chosen.retain(|chosen| !self.has(sealing, mail, chosen.nth));
-        if mail.source.is_none() && sealing.mail_is_secondary {
+        if mail.source.is_none() && !sealing.secondary_to.is_empty() {
             let address = |nth: usize| sealing.recipients[nth].address.as_str();
             let left_out = shares.leave_out(|nth, block| self.twins.knows(address(nth), block));
             if left_out > 0 {
@@ -488,7 +488,9 @@ impl Pipeline {
         if sealed == 0 && !batch.is_stored {
             return Err(AcceptError::Unsealable);
         }
-        if let (Some(_), Some(block), true) = (&mail.source, &mail.block, sealing.mail_is_secondary) {
+        if let (Some(source), Some(block)) = (&mail.source, &mail.block)
+            && sealing.secondary_to.contains(&source.log)
+        {
             batch.told.iter().for_each(|(to, _)| self.twins.add(to, block));
         }
         batch.turns.into_iter().for_each(Turn::used);
@@ -503,8 +505,9 @@ impl Sealing {
     fn new(config: &Config, sealer: Sealer) -> Self {
         let (groups, route_warnings) = share::groups(config);
         let reverse_path = config.sender.envelope.to_string();
-        let mail_is_secondary = config.follows.iter().any(|follow| follow.secondary);
-        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, mail_is_secondary, sealer }
+        let secondary = config.follows.iter().filter(|follow| follow.secondary);
+        let secondary_to = secondary.map(|follow| follow.path.to_string_lossy().into_owned()).collect();
+        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, secondary_to, sealer }
     }
 
     /// The number of the recipient with `address`, if there still is one.

@@ -411,6 +411,21 @@ fn secondary_mail_lacks_what_the_log_brought_field_for_field_and_nothing_else() 
 }
 
 #[test]
+fn mail_is_secondary_only_to_the_log_that_says_so() {
+    let (relay_host, setup) =
+        following("from = \"start\"\nsecondary = true\n[[follow]]\npath = \"logs/other.json\"\nfrom = \"start\"");
+    append(&setup, &wazuh("one", 15, true));
+    fs::write(setup.path("logs/other.json"), wazuh("two", 15, true)).expect("written");
+    let daemon = setup.start();
+    relay_host.taken(2);
+    assert!(send(&daemon.address, &["root@localhost"], &mailed(&["one", "two"])).starts_with("250"));
+    relay_host.taken(3);
+    assert_eq!(names(&setup, &relay_host, 0), ["one", "two", "two"]);
+    assert_eq!(daemon.status()["counts"]["left_out"], 1);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
 fn alerts_of_a_log_wait_for_a_digest_like_any_and_none_is_read_again_when_it_has_taken_their_place() {
     let (relay_host, authority, _) = RelayHost::honest();
     let flood = "[recipient.flood]\nburst = 2\nwindow = \"1h\"\nrealert = \"off\"";

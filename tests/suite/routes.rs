@@ -215,6 +215,34 @@ fn what_cannot_be_read_with_certainty_goes_whole_to_the_default_recipient_and_to
     }
 }
 
+/// The reader's limit: log text that is a whole block, line ends and all, cannot be told from one.
+#[test]
+fn a_whole_block_in_log_text_gives_the_rest_of_its_own_alert_to_another_and_nothing_of_the_next_one() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = four(relay_host.port, &authority.pem, "split = true");
+    let daemon = setup.start();
+    let forged = ALERTS[3].block(3);
+    let (forged_head, _) = forged.split_once(" pam_unix").expect("a log line");
+    let imitation =
+        format!("{MARKER} number 0\r\n\r\n\r\n\r\n --END OF NOTIFICATION\r\n\r\n\r\n{forged_head}\r\nthe rest");
+    let first = ALERTS[0].block(0).replace(&format!("{MARKER} number 0"), &imitation);
+    let sent = mail("Wazuh notification - server1 - Alert level 5", &(first + &ALERTS[2].block(2)));
+    assert!(send(&daemon.address, &["root@localhost"], &sent).starts_with("250"));
+    for (address, opened) in opened(&relay_host, &setup, 4) {
+        let text = String::from_utf8_lossy(opened.alert()).into_owned();
+        let has = |what: &str| text.contains(what);
+        let holds = [has("number 0\r\n"), has("the rest\r\n"), has("number 2\r\n")];
+        let expected = match address.as_str() {
+            "admin@example.org" => [true, true, true],
+            "alice@test.com" => [true, false, false],
+            "bob@test.com" => [false, true, false],
+            _ => [false, false, true],
+        };
+        assert_eq!(holds, expected, "{address}: {text}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
 #[test]
 fn a_mail_that_is_claimed_for_another_goes_to_the_default_recipient_too_if_it_cannot_be_divided() {
     let (relay_host, authority, _) = RelayHost::honest();
