@@ -26,14 +26,24 @@ struct Member {
 
 /// The file of `log` that is `id`, whatever its name is now, from `position` on: itself, or one of its family. If several
 /// begin alike, the one with its inode; else it is a copy.
-pub fn find(log: &Path, id: &FileId, position: Position) -> Option<Tail> {
+///
+/// # Errors
+/// `log` itself cannot be looked at: it may be the one, and must not be taken for another and read from its beginning.
+pub fn find(log: &Path, id: &FileId, position: Position) -> io::Result<Option<Tail>> {
     let mut members = readable(log);
     // The newest first: that is the likeliest.
     members.sort_by_key(|member| std::cmp::Reverse(written(&member.data)));
     let mut paths: Vec<_> = std::iter::once(log.to_owned()).chain(members.into_iter().map(|m| m.path)).collect();
     let is_other = |path: &PathBuf| fs::metadata(path).map_or(true, |data| data.ino() != id.inode);
     paths.sort_by_cached_key(is_other);
-    paths.into_iter().find_map(|path| Tail::open(&path, position, Some(id)).ok().flatten())
+    for path in paths {
+        match Tail::open(&path, position, Some(id)) {
+            Ok(Some(tail)) => return Ok(Some(tail)),
+            Err(error) if path == log && error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(None) | Err(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// The file that was written next behind `done`, if it is not `log` itself: while nobody read, the log may have been
@@ -132,7 +142,8 @@ mod tests {
         fs::write(&log, "same\nnew\n").expect("written");
         let found = |inode| {
             let position = Position { generation: 1, offset: 5 };
-            let mut tail = find(&log, &FileId::from_head(inode, b"same\n"), position).expect("found");
+            let found = find(&log, &FileId::from_head(inode, b"same\n"), position).expect("looked at");
+            let mut tail = found.expect("found");
             tail.fill().expect("read");
             tail.buffer().to_vec()
         };
@@ -169,7 +180,8 @@ mod tests {
         write(&log, "newest\n", 0);
         fs::hard_link(&log, months.join("ossec-alerts-21.json")).expect("linked");
         let id = FileId::from_head(0, b"first\n");
-        let mut tail = find(&log, &id, Position { generation: 4, offset: 6 }).expect("found");
+        let found = |id: &FileId, offset| find(&log, id, Position { generation: 4, offset }).expect("looked at");
+        let mut tail = found(&id, 6).expect("found");
         tail.fill().expect("read");
         assert_eq!(tail.buffer(), b"day\n");
         let mut chain = Vec::new();
@@ -183,7 +195,11 @@ mod tests {
         fs::remove_file(&log).expect("removed");
         fs::write(&log, "").expect("written");
         assert!(!is_left(&log, &newest).expect("known"), "nothing stands in the new one yet");
-        assert!(find(&log, &FileId::from_head(0, b"gone\n"), Position { generation: 4, offset: 5 }).is_none());
+        assert!(found(&FileId::from_head(0, b"gone\n"), 5).is_none());
+        fs::remove_file(&log).expect("removed");
+        assert!(found(&FileId::from_head(0, b"gone\n"), 5).is_none());
+        fs::create_dir(&log).expect("made");
+        assert!(find(&log, &FileId::from_head(0, b"gone\n"), Position::default()).is_err(), "nobody knows what it was");
     }
 
     #[test]

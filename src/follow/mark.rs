@@ -22,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(10);
 /// How long something lost is told.
 const TOLD: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What is told of losses grows up to this, octets; the log has all of it.
+const GAP_LIMIT: usize = 2000;
+
 /// The place of one log.
 pub struct Mark {
     path: PathBuf,
@@ -41,11 +44,6 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// One that was found now.
-    pub fn now(what: &str) -> Self {
-        Self { at: seconds_now(), what: what.to_owned() }
-    }
-
     /// What is told of it, while it is.
     pub fn told(&self) -> Option<String> {
         let age = seconds_now().saturating_sub(self.at);
@@ -86,9 +84,11 @@ impl Mark {
         self.gap.clone()
     }
 
-    /// From now on `gap` is kept with the place.
-    pub fn tell(&mut self, gap: Gap) {
-        self.gap = Some(gap);
+    /// From now on it is kept with the place that `what` was found to be lost, beside what is told already.
+    pub fn tell(&mut self, what: &str) -> Gap {
+        let told = self.gap.take().filter(|gap| gap.told().is_some() && gap.what.len() < GAP_LIMIT);
+        let what = told.map_or_else(|| what.to_owned(), |told| format!("{}; {what}", told.what));
+        self.gap.insert(Gap { at: seconds_now(), what }).clone()
     }
 
     /// Up to where, in which file.
@@ -150,11 +150,14 @@ mod tests {
     fn what_is_lost_is_told_for_a_day_and_a_start_does_not_make_it_unsaid() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut mark = Mark::open(folder.path(), "/log");
-        mark.tell(Gap::now("a file is gone"));
+        assert_eq!(mark.tell("a file is gone").what, "a file is gone");
         mark.keep("/log", FileId::default(), Position::default()).expect("kept");
         let gap = Mark::open(folder.path(), "/log").gap().expect("a gap");
         assert_eq!(gap.told().as_deref(), Some("a file is gone (told for a day)"));
+        assert_eq!(mark.tell("another").what, "a file is gone; another");
         let old = Gap { at: gap.at - 24 * 60 * 60, ..gap };
         assert_eq!(old.told(), None);
+        mark.gap = Some(old);
+        assert_eq!(mark.tell("another").what, "another");
     }
 }

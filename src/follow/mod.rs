@@ -38,7 +38,7 @@ use crate::shutdown::Shutdown;
 pub use compose::alert as mail_about;
 pub use gauge::Gauge;
 use lot::{Item, Lot, judge};
-use mark::{Gap, Mark};
+use mark::Mark;
 pub use rules::is_sent;
 use tail::{Filled, Tail};
 
@@ -160,13 +160,13 @@ impl Follower {
 
     /// The log was read before, in the file `id`, up to `position`.
     fn resume(&mut self, id: &FileId, position: Position) -> io::Result<Tail> {
-        if let Some(tail) = family::find(&self.follow.path, id, position) {
+        if let Some(tail) = family::find(&self.follow.path, id, position)? {
             return Ok(tail);
         }
         let tail = self.beginning(&self.follow.path, position.generation + 1)?;
         let what = format!(
             "the file that was read last is gone (up to octet {} of it was read): what was written behind that, and \
-             before the present file began, was not sent. Look in the rotated files, compressed ones too",
+             before the present file began, was not sent, if there is anything. Look in the rotated files, compressed ones too",
             position.offset
         );
         self.gap(&tail, &what);
@@ -232,7 +232,7 @@ impl Follower {
     /// The file begins anew. If it was copied before (`copytruncate`), the rest stands in the copy.
     fn after_truncation(&mut self, tail: &mut Tail) -> io::Result<Step> {
         let (id, position) = (tail.id(0), tail.position());
-        let copy = (position.offset > 0).then(|| family::find(&self.follow.path, &id, position)).flatten();
+        let copy = if position.offset > 0 { family::find(&self.follow.path, &id, position)? } else { None };
         if let Some(copy) = copy {
             maillog::log_truncated(&self.log, "the rest is read from its copy");
             *tail = copy;
@@ -337,9 +337,7 @@ impl Follower {
     /// Something of the log before `tail` was not found: it is told for a day, whoever stops and starts the daemon.
     fn gap(&mut self, tail: &Tail, what: &str) {
         maillog::log_has_a_gap(&self.log, what);
-        let gap = Gap::now(what);
-        self.gauge.gap(gap.clone());
-        self.mark.tell(gap);
+        self.gauge.gap(self.mark.tell(what));
         self.keep(tail);
     }
 
@@ -385,8 +383,11 @@ fn wait(shutdown: &Shutdown, time: Duration) {
 }
 
 fn not_read(files: &[PathBuf]) -> String {
-    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    format!("nothing of {} was sent: compressed before it was read, and only text can be read", names.join(", "))
+    let names = match files {
+        [first, .., last] => format!("{} files from {} to {}", files.len(), first.display(), last.display()),
+        _ => files.iter().map(|file| file.display().to_string()).collect(),
+    };
+    format!("nothing of {names} was sent: compressed before it was read, and only text can be read")
 }
 
 /// The group that may read `path`, or else that of the nearest folder that can be looked at.

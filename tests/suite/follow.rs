@@ -514,8 +514,10 @@ fn name(nth: usize) -> String {
 }
 
 /// As the IDS writes: many lines that nobody is mailed about, now and then one that somebody is, lines in pieces; and as
-/// logrotate goes between, by renaming.
+/// logrotate goes between, by renaming, and Wazuh itself, by a link in the folder of the month.
 fn write_and_rotate(setup: &Setup, stop: &AtomicBool, written: &AtomicUsize) {
+    let days = setup.path("logs/2026/Nov");
+    fs::create_dir_all(&days).expect("made");
     let mut rotation = 0;
     while !stop.load(Ordering::Relaxed) {
         let [dice, cut, pause, lines] = sealrelay::envelope::random::<4>();
@@ -528,7 +530,12 @@ fn write_and_rotate(setup: &Setup, stop: &AtomicBool, written: &AtomicUsize) {
         if dice % 16 == 0 {
             rotation += 1;
             std::thread::sleep(Duration::from_millis(20));
-            rename(setup, &format!("alerts.json.{rotation}"));
+            if rotation % 2 == 0 {
+                rename(setup, &format!("alerts.json.{rotation}"));
+            } else {
+                fs::hard_link(log(setup), days.join(format!("ossec-alerts-{rotation}.json"))).expect("linked");
+                fs::remove_file(log(setup)).expect("removed");
+            }
             append(setup, "");
         }
         std::thread::sleep(Duration::from_millis(u64::from(pause / 2)));
