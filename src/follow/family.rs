@@ -18,10 +18,12 @@ const FOREIGN: [&str; 4] = [".sum", ".swp", ".tmp", "~"];
 /// Endings of files whose lines cannot be read.
 const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 
-/// A rotated file.
-struct Member {
-    path: PathBuf,
-    data: Metadata,
+/// A file of a log.
+pub struct Member {
+    /// Its name when it was looked at,
+    pub path: PathBuf,
+    /// and what it was then.
+    pub data: Metadata,
 }
 
 /// The file of `log` that is `id`, whatever its name is now, from `position` on: itself, or one of its family. If several
@@ -46,24 +48,39 @@ pub fn find(log: &Path, id: &FileId, position: Position) -> io::Result<Option<Ta
     Ok(None)
 }
 
-/// The file that was written next behind `done`, if it is not `log` itself: while nobody read, the log may have been
-/// rotated more than once.
-pub fn next(log: &Path, done: &Tail) -> io::Result<Option<PathBuf>> {
-    let (data, id) = (done.metadata()?, done.id(0));
-    let newest = fs::metadata(log).ok();
-    let is = |data: &Metadata, other: &Metadata| (data.dev(), data.ino()) == (other.dev(), other.ino());
+/// The file that was written next behind `done`, at last `log` itself: while nobody read, the log may have been rotated
+/// more than once. Names are only true for a moment: whoever opens it must see that it is still the one.
+///
+/// # Errors
+/// There is none, or the system does not say.
+pub fn next(log: &Path, done: &Tail) -> io::Result<Member> {
+    let newest = fs::metadata(log);
+    match rotated_behind(log, done, newest.as_ref().ok())? {
+        Some(rotated) => Ok(rotated),
+        None => Ok(Member { path: log.to_owned(), data: newest? }),
+    }
+}
+
+/// Whether both are the same file.
+pub fn is(data: &Metadata, other: &Metadata) -> bool {
+    (data.dev(), data.ino()) == (other.dev(), other.ino())
+}
+
+fn rotated_behind(log: &Path, done: &Tail, newest: Option<&Metadata>) -> io::Result<Option<Member>> {
+    let (data, id, end) = (done.metadata()?, done.id(0), done.last_octets()?);
     // Somebody's copy of all of it is not its continuation.
     let is_copy = |member: &Member| {
         member.data.len() == data.len()
-            && Tail::open(&member.path, Position::default(), Some(&id)).is_ok_and(|same| same.is_some())
+            && Tail::open(&member.path, Position::default(), Some(&id))
+                .is_ok_and(|same| same.is_some_and(|same| same.last_octets().is_ok_and(|own| own == end)))
     };
     let mut later: Vec<Member> = readable(log)
         .into_iter()
         .filter(|member| written(&member.data) > written(&data))
-        .filter(|Member { data: own, .. }| !is(own, &data) && !newest.as_ref().is_some_and(|newest| is(own, newest)))
+        .filter(|Member { data: own, .. }| !is(own, &data) && !newest.is_some_and(|newest| is(own, newest)))
         .collect();
     later.sort_by_key(|member| written(&member.data));
-    Ok(later.into_iter().find(|member| !is_copy(member)).map(|member| member.path))
+    Ok(later.into_iter().find(|member| !is_copy(member)))
 }
 
 /// Compressed files that were written behind `done` and before `next`: whoever read so slowly never saw their lines.
@@ -86,10 +103,10 @@ pub fn never_read(log: &Path, done: &Metadata, next: Option<&Path>) -> Vec<PathB
 pub fn is_left(log: &Path, tail: &Tail) -> io::Result<bool> {
     let data = tail.metadata()?;
     match fs::metadata(log) {
-        Ok(newest) if (newest.dev(), newest.ino()) == (data.dev(), data.ino()) => Ok(false),
+        Ok(newest) if is(&newest, &data) => Ok(false),
         Ok(newest) if newest.len() > 0 => Ok(true),
         // There is none of that name while a rotation is under way.
-        _ => Ok(next(log, tail)?.is_some()),
+        newest => Ok(rotated_behind(log, tail, newest.as_ref().ok())?.is_some()),
     }
 }
 
@@ -185,11 +202,13 @@ mod tests {
         tail.fill().expect("read");
         assert_eq!(tail.buffer(), b"day\n");
         let mut chain = Vec::new();
-        while let Some(path) = next(&log, &tail).expect("known") {
+        while chain.last().is_none_or(|name| name != "alerts.json") {
+            let path = next(&log, &tail).expect("known").path;
             tail = read(&path);
             chain.push(named(&path).to_owned());
         }
-        assert_eq!(chain, ["ossec-alerts-20.json", "alerts.json.1"]);
+        assert_eq!(chain, ["ossec-alerts-20.json", "alerts.json.1", "alerts.json"]);
+        tail = read(&folder.path().join("alerts.json.1"));
         let newest = read(&log);
         assert!(is_left(&log, &tail).expect("known") && !is_left(&log, &newest).expect("known"));
         fs::remove_file(&log).expect("removed");
@@ -211,10 +230,12 @@ mod tests {
         write(&beside("alerts.json.bak"), "one\ntwo\n", 200);
         write(&log, "three\n", 0);
         let done = read(&beside("alerts.json.1"));
-        assert_eq!(next(&log, &done).expect("known"), None);
+        assert_eq!(next(&log, &done).expect("known").path, log);
         // What only begins alike is another.
-        write(&beside("alerts.json.0"), "one\ntwo\nand more\n", 100);
-        assert_eq!(next(&log, &done).expect("known"), Some(beside("alerts.json.0")));
+        for (text, age) in [("one\ntwo\nand more\n", 100), ("one\ntoo\n", 150)] {
+            write(&beside("alerts.json.0"), text, age);
+            assert_eq!(next(&log, &done).expect("known").path, beside("alerts.json.0"), "{text}");
+        }
     }
 
     #[test]

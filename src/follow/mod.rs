@@ -1,7 +1,7 @@
 //! Following the IDS's JSON log (`alerts.json`): a second way in, beside its mail.
 //!
 //! `tail` reads one file, `family` finds what rotation made of the log, `lot` says what is sent together and `rules` what
-//! is sent at all, `compose` makes the mail, `mark` remembers the place, `gauge` tells `status`.
+//! is sent at all, `compose` makes the mail, `mark` remembers the place, `gauge` tells `status`, `advice` has its words.
 //!
 //! Guarantees: **every alert that the rules choose is stored once for each recipient, over rotation, truncation and kill
 //! -9.** The place in the log stands in each entry's header line and is recorded before the entry leaves
@@ -14,6 +14,7 @@
 //! An attacker who writes log lines controls texts of alerts, and makes lines long and many. He cannot make a line that
 //! the IDS wrote count as another, and what he makes unreadable is sent.
 
+mod advice;
 mod compose;
 mod family;
 mod gauge;
@@ -25,7 +26,7 @@ mod tail;
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -47,10 +48,10 @@ use tail::{Filled, Tail};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long alerts wait when they cannot be stored.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a file is looked for: while it is renamed, a folder may be listed without it.
+const LOOKS: usize = 3;
 /// How long a log is left alone after a fault of ours.
 const AFTER_A_FAULT: Duration = Duration::from_secs(60);
-const BROKE_OFF: &str = "reading it broke off by a fault of the relay's own, which the log names; it is tried again every minute \
-                         from where everything is durable, and what is behind that waits. Please report the fault";
 /// How long a look at whether the daemon ends is put off at most.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -106,7 +107,7 @@ impl Follower {
         again_after_faults(
             || self.follow(),
             || {
-                gauge.trouble(BROKE_OFF.to_owned());
+                gauge.trouble(advice::BROKE_OFF.to_owned());
                 wait(&shutdown, AFTER_A_FAULT);
             },
         );
@@ -120,7 +121,7 @@ impl Follower {
                 Ok(Step::Idle) => wait(&self.shutdown, EVERY),
                 Ok(Step::Ending) => break,
                 Err(error) => {
-                    self.gauge.trouble(self.what_to_do(&error));
+                    self.gauge.trouble(advice::unreadable(&self.follow.path, &error));
                     wait(&self.shutdown, EVERY);
                 }
             }
@@ -150,7 +151,7 @@ impl Follower {
                 }
                 Err(error) => {
                     was_absent |= error.kind() == io::ErrorKind::NotFound;
-                    self.gauge.trouble(self.what_to_do(&error));
+                    self.gauge.trouble(advice::unreadable(&self.follow.path, &error));
                     wait(&self.shutdown, EVERY);
                 }
             }
@@ -160,12 +161,15 @@ impl Follower {
 
     /// The log was read before, in the file `id`, up to `position`.
     fn resume(&mut self, id: &FileId, position: Position) -> io::Result<Tail> {
-        if let Some(tail) = family::find(&self.follow.path, id, position)? {
-            return Ok(tail);
+        for _ in 0..LOOKS {
+            if let Some(tail) = family::find(&self.follow.path, id, position)? {
+                return Ok(tail);
+            }
+            wait(&self.shutdown, SLICE);
         }
         let tail = self.beginning(&self.follow.path, position.generation + 1)?;
         let what = format!(
-            "the file that was read last is gone (up to octet {} of it was read): what was written behind that, and \
+            "the file that was read last is gone, or is no longer what it was (up to octet {} of it was read): what was written behind that, and \
              before the present file began, was not sent, if there is anything. Look in the rotated files, compressed ones too",
             position.offset
         );
@@ -212,21 +216,36 @@ impl Follower {
             self.keep(tail);
         }
         if is_left {
-            let rotated = family::next(&log, tail)?;
-            let never_read = family::never_read(&log, &tail.metadata()?, rotated.as_deref());
-            let next = rotated.unwrap_or(log);
-            // A crash before this leaves the place at the old file's end, where the next start comes to here again.
-            *tail = self.beginning(&next, tail.position().generation + 1)?;
-            maillog::log_rotated(&self.log, &next.to_string_lossy());
-            if !never_read.is_empty() {
-                self.gap(tail, &not_read(&never_read));
-            }
-            return Ok(Step::More);
+            return self.go_on(tail);
         }
         // One that was taken away is read to its end, and nobody knows whether another will come.
         std::fs::metadata(&log)?;
         self.gauge.usable();
         Ok(if read == 0 { Step::Idle } else { Step::More })
+    }
+
+    /// To the file behind that of `tail`, which is read.
+    fn go_on(&mut self, tail: &mut Tail) -> io::Result<Step> {
+        let log = &self.follow.path;
+        let member = family::next(log, tail)?;
+        let next = match self.beginning(&member.path, tail.position().generation + 1) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Step::Idle),
+            next => next?,
+        };
+        // If it is rotated at this very moment, files change their names under us, and one could be passed over.
+        let looks = [next.metadata()?, family::next(log, tail)?.data];
+        if !looks.iter().all(|data| family::is(data, &member.data)) {
+            return Ok(Step::Idle);
+        }
+        let is_newest = member.path == *log;
+        let never_read = family::never_read(log, &tail.metadata()?, (!is_newest).then_some(&member.path));
+        // A crash before this leaves the place at the old file's end, where the next start comes to here again.
+        *tail = next;
+        maillog::log_rotated(&self.log, &member.path.to_string_lossy());
+        if !never_read.is_empty() {
+            self.gap(tail, &advice::never_read(&never_read));
+        }
+        Ok(Step::More)
     }
 
     /// The file begins anew. If it was copied before (`copytruncate`), the rest stands in the copy.
@@ -243,7 +262,7 @@ impl Follower {
         if !self.take(tail, true, true) {
             return Ok(Step::Ending);
         }
-        *tail = self.beginning(&self.follow.path, position.generation + 1)?;
+        tail.begin_anew();
         maillog::log_truncated(&self.log, "there is no copy of it; it is read from its beginning");
         if unread > 0 {
             let what = format!("it was truncated while {unread} octets of it were to be read, and there is no copy");
@@ -346,25 +365,6 @@ impl Follower {
             maillog::hindered(&format!("how far {} was read cannot be kept", self.log), &error.to_string());
         }
     }
-
-    /// Why the log cannot be read, and what to do.
-    fn what_to_do(&self, error: &io::Error) -> String {
-        let path = &self.follow.path;
-        let advice = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "it is read as soon as it is there. The IDS writes it with <jsonout_output>yes</jsonout_output> in \
-                 <global>; if it does, the path is another one"
-                    .to_owned()
-            }
-            io::ErrorKind::PermissionDenied => format!(
-                "the service's user must be able to read it: usermod -a -G {} USER, then restart the service (which is \
-                 needed too if its folder was made after the start)",
-                group_of(path)
-            ),
-            _ => "it is tried again".to_owned(),
-        };
-        format!("it cannot be read: {error}; {advice}")
-    }
 }
 
 /// Does `work` until it comes to its end, and begins it anew after each panic in it, when `after_fault` is over.
@@ -380,22 +380,6 @@ fn wait(shutdown: &Shutdown, time: Duration) {
     while !shutdown.is_ending() && std::time::Instant::now() < until {
         std::thread::sleep(SLICE.min(time));
     }
-}
-
-fn not_read(files: &[PathBuf]) -> String {
-    let names = match files {
-        [first, .., last] => format!("{} files from {} to {}", files.len(), first.display(), last.display()),
-        _ => files.iter().map(|file| file.display().to_string()).collect(),
-    };
-    format!("nothing of {names} was sent: compressed before it was read, and only text can be read")
-}
-
-/// The group that may read `path`, or else that of the nearest folder that can be looked at.
-fn group_of(path: &Path) -> String {
-    use std::os::unix::fs::MetadataExt;
-    let known = path.ancestors().find_map(|path| std::fs::metadata(path).ok());
-    let group = known.and_then(|data| nix::unistd::Group::from_gid(data.gid().into()).ok().flatten());
-    group.map_or_else(|| "GROUP".to_owned(), |group| group.name)
 }
 
 #[cfg(test)]
