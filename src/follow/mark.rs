@@ -19,8 +19,8 @@ use crate::status::seconds_now;
 
 /// How often it is kept.
 const EVERY: Duration = Duration::from_secs(10);
-/// How long something lost is told.
-const TOLD: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long something lost, or odd, is told.
+pub const TOLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is told of losses grows up to this, octets; the log has all of it.
 const GAP_LIMIT: usize = 2000;
