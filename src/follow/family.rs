@@ -26,12 +26,21 @@ pub struct Member {
     pub data: Metadata,
 }
 
+/// What will do in place of a file that was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// Only itself. While it is renamed, a folder may be listed without it, and another may begin alike.
+    Itself,
+    /// A copy too.
+    OrCopy,
+}
+
 /// The file of `log` that is `id`, whatever its name is now, from `position` on: itself, or one of its family. If several
 /// begin alike, the one with its inode; else it is a copy.
 ///
 /// # Errors
 /// `log` itself cannot be looked at: it may be the one, and must not be taken for another and read from its beginning.
-pub fn find(log: &Path, id: &FileId, position: Position) -> io::Result<Option<Tail>> {
+pub fn find(log: &Path, id: &FileId, position: Position, sought: Sought) -> io::Result<Option<Tail>> {
     let mut members = readable(log);
     // The newest first: that is the likeliest.
     members.sort_by_key(|member| std::cmp::Reverse(written(&member.data)));
@@ -40,9 +49,9 @@ pub fn find(log: &Path, id: &FileId, position: Position) -> io::Result<Option<Ta
     paths.sort_by_cached_key(is_other);
     for path in paths {
         match Tail::open(&path, position, Some(id)) {
-            Ok(Some(tail)) => return Ok(Some(tail)),
+            Ok(Some(tail)) if sought == Sought::OrCopy || tail.id(0).inode == id.inode => return Ok(Some(tail)),
             Err(error) if path == log && error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(None) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
     Ok(None)
@@ -159,7 +168,8 @@ mod tests {
         fs::write(&log, "same\nnew\n").expect("written");
         let found = |inode| {
             let position = Position { generation: 1, offset: 5 };
-            let found = find(&log, &FileId::from_head(inode, b"same\n"), position).expect("looked at");
+            let found = find(&log, &FileId::from_head(inode, b"same\n"), position, Sought::OrCopy);
+            let found = found.expect("looked at");
             let mut tail = found.expect("found");
             tail.fill().expect("read");
             tail.buffer().to_vec()
@@ -197,10 +207,13 @@ mod tests {
         write(&log, "newest\n", 0);
         fs::hard_link(&log, months.join("ossec-alerts-21.json")).expect("linked");
         let id = FileId::from_head(0, b"first\n");
-        let found = |id: &FileId, offset| find(&log, id, Position { generation: 4, offset }).expect("looked at");
+        let at = |offset| Position { generation: 4, offset };
+        let found = |id: &FileId, offset| find(&log, id, at(offset), Sought::OrCopy).expect("looked at");
         let mut tail = found(&id, 6).expect("found");
         tail.fill().expect("read");
         assert_eq!(tail.buffer(), b"day\n");
+        assert!(find(&log, &id, at(6), Sought::Itself).expect("looked at").is_none(), "its inode is another");
+        assert!(find(&log, &tail.id(6), at(6), Sought::Itself).expect("looked at").is_some());
         let mut chain = Vec::new();
         while chain.last().is_none_or(|name| name != "alerts.json") {
             let path = next(&log, &tail).expect("known").path;
@@ -218,7 +231,7 @@ mod tests {
         fs::remove_file(&log).expect("removed");
         assert!(found(&FileId::from_head(0, b"gone\n"), 5).is_none());
         fs::create_dir(&log).expect("made");
-        assert!(find(&log, &FileId::from_head(0, b"gone\n"), Position::default()).is_err(), "nobody knows what it was");
+        assert!(find(&log, &id, at(6), Sought::Itself).is_err(), "nobody knows what it was");
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::pipeline::Pipeline;
 use crate::position::{FileId, Position, Source};
 use crate::shutdown::Shutdown;
 pub use compose::alert as mail_about;
+use family::Sought;
 pub use gauge::Gauge;
 use lot::{Item, Lot, judge};
 use mark::Mark;
@@ -48,7 +49,7 @@ use tail::{Filled, Tail};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long alerts wait when they cannot be stored.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often a file is looked for: while it is renamed, a folder may be listed without it.
+/// How often a file is looked for, and a copy of it the last time only.
 const LOOKS: usize = 3;
 /// How long a log is left alone after a fault of ours.
 const AFTER_A_FAULT: Duration = Duration::from_secs(60);
@@ -161,8 +162,9 @@ impl Follower {
 
     /// The log was read before, in the file `id`, up to `position`.
     fn resume(&mut self, id: &FileId, position: Position) -> io::Result<Tail> {
-        for _ in 0..LOOKS {
-            if let Some(tail) = family::find(&self.follow.path, id, position)? {
+        for look in 1..=LOOKS {
+            let sought = if look < LOOKS { Sought::Itself } else { Sought::OrCopy };
+            if let Some(tail) = family::find(&self.follow.path, id, position, sought)? {
                 return Ok(tail);
             }
             wait(&self.shutdown, SLICE);
@@ -251,7 +253,8 @@ impl Follower {
     /// The file begins anew. If it was copied before (`copytruncate`), the rest stands in the copy.
     fn after_truncation(&mut self, tail: &mut Tail) -> io::Result<Step> {
         let (id, position) = (tail.id(0), tail.position());
-        let copy = if position.offset > 0 { family::find(&self.follow.path, &id, position)? } else { None };
+        let copy =
+            if position.offset > 0 { family::find(&self.follow.path, &id, position, Sought::OrCopy)? } else { None };
         if let Some(copy) = copy {
             maillog::log_truncated(&self.log, "the rest is read from its copy");
             *tail = copy;

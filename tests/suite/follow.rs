@@ -253,6 +253,25 @@ fn rotations_while_the_daemon_is_down_are_caught_up_with_and_what_is_gone_is_tol
 }
 
 #[test]
+fn rotations_quicker_than_looks_at_the_log_pass_no_file_over() {
+    let (relay_host, setup) = following("from = \"start\"");
+    append(&setup, "");
+    let daemon = setup.start();
+    let expected: Vec<String> = (0..100).map(name).collect();
+    for (rotation, name) in expected.iter().enumerate() {
+        append(&setup, &wazuh(name, 15, true));
+        // More than the clock of the file system needs to tell them apart.
+        std::thread::sleep(Duration::from_millis(20));
+        rotate(&setup, rotation);
+    }
+    append(&setup, &wazuh("last", 15, true));
+    relay_host.taken(expected.len() + 1);
+    let arrived = names(&setup, &relay_host, 0);
+    assert_eq!(arrived, [expected.as_slice(), &["last".to_owned()]].concat());
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
 fn a_file_that_was_compressed_before_it_was_read_is_named() {
     let (relay_host, setup) = following("from = \"start\"");
     append(&setup, &wazuh("1", 15, true));
@@ -513,11 +532,22 @@ fn name(nth: usize) -> String {
     format!("alert-{nth:06}")
 }
 
-/// As the IDS writes: many lines that nobody is mailed about, now and then one that somebody is, lines in pieces; and as
-/// logrotate goes between, by renaming, and Wazuh itself, by a link in the folder of the month.
+/// As logrotate does, by renaming, or Wazuh itself, by a link in the folder of the month.
+fn rotate(setup: &Setup, rotation: usize) {
+    if rotation % 2 == 0 {
+        rename(setup, &format!("alerts.json.{rotation}"));
+    } else {
+        let days = setup.path("logs/2026/Nov");
+        fs::create_dir_all(&days).expect("made");
+        fs::hard_link(log(setup), days.join(format!("ossec-alerts-{rotation}.json"))).expect("linked");
+        fs::remove_file(log(setup)).expect("removed");
+    }
+    append(setup, "");
+}
+
+/// As the IDS writes: many lines that nobody is mailed about, now and then one that somebody is, lines in pieces; and
+/// rotated between.
 fn write_and_rotate(setup: &Setup, stop: &AtomicBool, written: &AtomicUsize) {
-    let days = setup.path("logs/2026/Nov");
-    fs::create_dir_all(&days).expect("made");
     let mut rotation = 0;
     while !stop.load(Ordering::Relaxed) {
         let [dice, cut, pause, lines] = sealrelay::envelope::random::<4>();
@@ -527,16 +557,10 @@ fn write_and_rotate(setup: &Setup, stop: &AtomicBool, written: &AtomicUsize) {
         append(setup, first);
         append(setup, second);
         written.fetch_add(1, Ordering::Relaxed);
-        if dice % 16 == 0 {
+        if dice % 6 == 0 {
             rotation += 1;
             std::thread::sleep(Duration::from_millis(20));
-            if rotation % 2 == 0 {
-                rename(setup, &format!("alerts.json.{rotation}"));
-            } else {
-                fs::hard_link(log(setup), days.join(format!("ossec-alerts-{rotation}.json"))).expect("linked");
-                fs::remove_file(log(setup)).expect("removed");
-            }
-            append(setup, "");
+            rotate(setup, rotation);
         }
         std::thread::sleep(Duration::from_millis(u64::from(pause / 2)));
     }
