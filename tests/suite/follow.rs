@@ -534,7 +534,7 @@ fn name(nth: usize) -> String {
 
 /// As logrotate does, by renaming, or Wazuh itself, by a link in the folder of the month.
 fn rotate(setup: &Setup, rotation: usize) {
-    if rotation % 2 == 0 {
+    if rotation.is_multiple_of(2) {
         rename(setup, &format!("alerts.json.{rotation}"));
     } else {
         let days = setup.path("logs/2026/Nov");
