@@ -22,13 +22,24 @@ switches=(keep)
 read_options "$@"
 make_run_folder
 
-# write_log LINES RATE: to standard output; RATE lines a second, or as fast as it goes for 0.
+# write_log LINES RATE: to standard output; RATE lines a second by the clock, in twenty parts, or as fast as it goes for 0.
 write_log() {
-    awk -v lines="$1" -v rate="$2" -v one_in="$one_in" 'BEGIN {
+    awk -v lines="$1" -v rate="$2" -v one_in="$one_in" 'function uptime(words) {
+        getline words <"/proc/uptime"
+        close("/proc/uptime")
+        return words + 0
+    }
+    BEGIN {
         for (i = 0; i < 420; i++) filler = filler "x"
+        part = rate < 20 ? 1 : int(rate / 20)
+        begun = uptime()
         for (i = 1; i <= lines; i++) {
             printf "{\"timestamp\":\"2026-11-20T19:30:02.%03d+0000\",\"rule\":{\"level\":%d,\"description\":\"sshd: Attempt to login using a non-existent user\",\"id\":\"5710\",\"firedtimes\":%d,\"mail\":%s,\"groups\":[\"syslog\",\"sshd\",\"invalid_login\"],\"pci_dss\":[\"10.2.4\",\"10.2.5\"]},\"agent\":{\"id\":\"001\",\"name\":\"app\",\"ip\":\"10.20.2.2\"},\"manager\":{\"name\":\"monitor\"},\"id\":\"1795203002.%d\",\"full_log\":\"Nov 20 19:30:02 app sshd[67231]: %s\",\"data\":{\"srcip\":\"192.0.2.7\"},\"location\":\"/var/log/auth.log\"}\n", i % 1000, i % one_in ? 3 : 10, i, i % one_in ? "false" : "true", i, filler
-            if (rate && i % (rate / 20) == 0) { fflush(); system("sleep 0.05") }
+            if (rate && i % part == 0) {
+                fflush()
+                early = i / rate - (uptime() - begun)
+                if (early > 0) system(sprintf("sleep %.3f", early))
+            }
         }
     }'
 }

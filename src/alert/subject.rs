@@ -1,11 +1,14 @@
 //! What a Subject says: the highest level of a mail, or the whole of an sms.
 //!
-//! It is cut at 126 octets by the programs that write it, and anything may be in it.
+//! It is cut by the programs that write it, at 126 octets and some at more, and anything may be in it.
 
 use std::borrow::Cow;
 
 use super::Block;
 use super::head::number;
+
+/// A Subject of so many octets or more may have been cut: `Subject: `, this, and a line end are 126.
+const CUT_FROM: usize = 115;
 
 /// The level of the highest alert in the mail, if the Subject tells it.
 ///
@@ -18,7 +21,10 @@ pub fn level(subject: &str) -> Option<u32> {
     // Digits at the very end may have been cut.
     let whole = |(level, rest): (u32, &[u8])| rest.starts_with(b" - ").then_some(level);
     match subject.rfind(" - Alert level ") {
-        Some(at) => number(&subject.as_bytes()[at + " - Alert level ".len()..]).map(|(level, _)| level),
+        Some(at) => number(&subject.as_bytes()[at + " - Alert level ".len()..])
+            // The 1 of 10 to 16.
+            .filter(|(level, _)| *level != 1 || subject.len() < CUT_FROM)
+            .map(|(level, _)| level),
         None => behind(" - Level ").and_then(whole),
     }
 }
@@ -29,7 +35,8 @@ pub fn sms<'a>(subject: &str, body: &'a [u8]) -> Option<Block<'a>> {
     let (level, rest) = number(rest.as_bytes())?;
     let (rule, rest) = number(rest.strip_prefix(b" - ")?)?;
     let description = rest.strip_prefix(b" - ")?.to_vec();
-    let is_brand = brand.starts_with(|first: char| first.is_ascii_alphabetic());
+    // A word: `Re: 10 - 5 - text` is no sms.
+    let is_brand = brand.starts_with(|first: char| first.is_ascii_alphabetic()) && !brand.ends_with(':');
     is_brand.then(|| Block {
         octets: Cow::Borrowed(body),
         rule,
@@ -64,6 +71,9 @@ mod tests {
             ("Wazuh notification - (app) 10.20.2.2->/var/log/auth.log - Alert level 10", Some(10)),
             ("7 - Integrity checksum changed. - monitor", Some(7)),
             ("OSSEC Alert - monitor - Level 1", None),
+            (&format!("OSSEC Notification - {} - Alert level 1", "x".repeat(CUT_FROM - 38)), Some(1)),
+            (&format!("OSSEC Notification - {} - Alert level 1", "x".repeat(CUT_FROM - 37)), None),
+            (&format!("OSSEC Notification - {} - Alert level 2", "x".repeat(CUT_FROM - 37)), Some(2)),
             ("OSSEC Alert - monit", None),
             ("Daily report: File changes", None),
             ("", None),
@@ -77,7 +87,14 @@ mod tests {
         let block = sms("OSSEC 10 - 5712 - SSHD brute force", b"Nov 20 log\r\n").expect("an sms");
         assert_eq!((block.level, block.rule, &*block.log), (10, 5712, &b"Nov 20 log"[..]));
         assert!(block.location.as_bytes().is_empty());
-        for other in ["OSSEC Alert - monitor - Level 5 - x", "5 - 6 - 7 - x", "Re: 10 - x", "OSSEC 10 - 5712", ""] {
+        for other in [
+            "OSSEC Alert - monitor - Level 5 - x",
+            "5 - 6 - 7 - x",
+            "Re: 10 - x",
+            "Re: 10 - 5 - x",
+            "OSSEC 10 - 5712",
+            "",
+        ] {
             assert_eq!(sms(other, b""), None, "{other}");
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{EX_DATAERR, EX_NOINPUT, Failure, load_without_secrets, say, say_json};
 use crate::alert::{self, Block, Doubt, Groups, Kind};
-use crate::config::{Accept, Config, Format, Recipient};
+use crate::config::{Accept, Config, Follow, Format, Recipient};
 use crate::envelope::{Envelope, Path as ForwardPath, printable};
 use crate::follow;
 use crate::mail::{Greeting, Mail};
@@ -43,8 +43,10 @@ pub struct Arguments {
 pub fn run(file: &Path, command: &Command) -> Result<u8, Failure> {
     let Command::Test(arguments) = command;
     let config = load_without_secrets(file)?;
-    let mail = arguments.mail(read(&arguments.file, config.listen.message_size)?);
-    let (groups, warnings) = share::groups(&config);
+    let octets = read(&arguments.file, config.listen.message_size)?;
+    let (groups, mut warnings) = share::groups(&config);
+    warnings.extend(not_sent(&config, octets.trim_ascii()));
+    let mail = arguments.mail(octets);
     let shares = Shares::of(&mail, &config.recipients, &groups);
     let report = Report::of(&config, &mail, &shares, &groups, warnings, arguments.explain);
     if arguments.json {
@@ -74,6 +76,22 @@ impl Arguments {
             block: None,
         }
     }
+}
+
+/// Followed logs in which this line would not be sent at all.
+fn not_sent(config: &Config, line: &[u8]) -> Vec<String> {
+    let Some(weight) = alert::json::weigh(line) else { return Vec::new() };
+    if config.follows.is_empty() {
+        return vec!["there is no [[follow]]: no line of a log is read".to_owned()];
+    }
+    let silent = config.follows.iter().filter(|follow| !follow::is_sent(follow, &weight));
+    let why = |follow: &Follow| {
+        let log = follow.path.display();
+        format!(
+            "in {log} this line is not sent to anybody: see its email_level, alert_by_email, no_email_alert, and the line's own rule.mail"
+        )
+    };
+    silent.map(why).collect()
 }
 
 /// At most what a client could hand in.

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::mark::{Gap, TOLD};
 use crate::maillog;
 use crate::status::FollowStatus;
 
@@ -11,22 +12,33 @@ pub struct Gauge(Mutex<Inner>);
 
 struct Inner {
     status: FollowStatus,
+    gap: Option<Gap>,
+    /// When a line that is no alert was read last.
+    odd: Option<Instant>,
     /// When the end of the log was reached last.
     reached: Instant,
 }
 
+impl Inner {
+    fn is_odd_lately(&self) -> bool {
+        self.odd.is_some_and(|at| at.elapsed() < TOLD)
+    }
+}
+
 impl Gauge {
-    /// For `log`.
-    pub fn new(log: &str) -> Self {
+    /// For `log`, of which an earlier process may have found a `gap`.
+    pub fn new(log: &str, gap: Option<Gap>) -> Self {
         let status = FollowStatus { log: log.to_owned(), ..FollowStatus::default() };
-        Self(Mutex::new(Inner { status, reached: Instant::now() }))
+        Self(Mutex::new(Inner { status, gap, odd: None, reached: Instant::now() }))
     }
 
     /// How it is now.
     pub fn status(&self) -> FollowStatus {
         let inner = self.inner();
         let behind_seconds = if inner.status.behind_octets == 0 { 0 } else { inner.reached.elapsed().as_secs() };
-        FollowStatus { behind_seconds, ..inner.status.clone() }
+        let gap = inner.gap.as_ref().and_then(Gap::told);
+        let no_alerts_lately = if inner.is_odd_lately() { inner.status.no_alerts_lately } else { 0 };
+        FollowStatus { behind_seconds, gap, no_alerts_lately, ..inner.status.clone() }
     }
 
     /// The log can be read.
@@ -65,11 +77,17 @@ impl Gauge {
     /// So many lines were read; so many of them are no alerts.
     pub fn read(&self, lines: u64, no_alerts: u64) {
         let mut inner = self.inner();
-        if no_alerts > 0 && inner.status.no_alerts == 0 {
-            maillog::log_holds_no_alerts(&inner.status.log);
-        }
         inner.status.lines += lines;
+        if no_alerts == 0 {
+            return;
+        }
+        if !inner.is_odd_lately() {
+            maillog::log_holds_no_alerts(&inner.status.log);
+            inner.status.no_alerts_lately = 0;
+        }
+        inner.odd = Some(Instant::now());
         inner.status.no_alerts += no_alerts;
+        inner.status.no_alerts_lately += no_alerts;
     }
 
     /// So far behind the end, octets.
@@ -82,13 +100,31 @@ impl Gauge {
     }
 
     /// Something of the log was not found.
-    pub fn gap(&self, what: String) {
-        let mut inner = self.inner();
-        maillog::log_has_a_gap(&inner.status.log, &what);
-        inner.status.gap = Some(what);
+    pub fn gap(&self, gap: Gap) {
+        self.inner().gap = Some(gap);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_lines_are_told_for_a_day_and_counted_for_ever() {
+        let gauge = Gauge::new("/log", None);
+        let counted = || (gauge.status().no_alerts, gauge.status().no_alerts_lately);
+        gauge.read(5, 2);
+        gauge.read(9, 0);
+        assert_eq!(counted(), (2, 2));
+        // A machine that is up for less than a day knows no earlier moment.
+        let Some(yesterday) = Instant::now().checked_sub(TOLD) else { return };
+        gauge.inner().odd = Some(yesterday);
+        assert_eq!(counted(), (2, 0));
+        gauge.read(1, 1);
+        assert_eq!(counted(), (3, 1));
     }
 }

@@ -1,18 +1,20 @@
 //! Following the IDS's JSON log (`alerts.json`): a second way in, beside its mail.
 //!
 //! `tail` reads one file, `family` finds what rotation made of the log, `lot` says what is sent together and `rules` what
-//! is sent at all, `compose` makes the mail, `mark` remembers the place, `gauge` tells `status`.
+//! is sent at all, `compose` makes the mail, `mark` remembers the place, `gauge` tells `status`, `advice` has its words.
 //!
 //! Guarantees: **every alert that the rules choose is stored once for each recipient, over rotation, truncation and kill
 //! -9.** The place in the log stands in each entry's header line and is recorded before the entry leaves
 //! ([`crate::spool`], `sources`); a line is passed only when it is durable for all. What cannot be read as an alert is
 //! sent as it is. While there is no room, reading waits: the log itself is the queue. Memory does not grow with the log.
 //!
-//! On failure to read the log it is tried again, `status` says why and what to do, and the rest of the daemon goes on.
+//! On failure to read the log it is tried again, `status` says why and what to do, and the rest of the daemon goes on; so
+//! also when the reading itself breaks off by a fault of ours. What is known to be lost is told for a day.
 //!
 //! An attacker who writes log lines controls texts of alerts, and makes lines long and many. He cannot make a line that
 //! the IDS wrote count as another, and what he makes unreadable is sent.
 
+mod advice;
 mod compose;
 mod family;
 mod gauge;
@@ -23,6 +25,7 @@ mod tail;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,9 +37,11 @@ use crate::pipeline::Pipeline;
 use crate::position::{FileId, Position, Source};
 use crate::shutdown::Shutdown;
 pub use compose::alert as mail_about;
+use family::Sought;
 pub use gauge::Gauge;
 use lot::{Item, Lot, judge};
 use mark::Mark;
+pub use rules::is_sent;
 use tail::{Filled, Tail};
 
 /// How often the log is looked at while nothing is written. (inotify would not see what is written over NFS or another
@@ -44,6 +49,10 @@ use tail::{Filled, Tail};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long alerts wait when they cannot be stored.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a file is looked for, and a copy of it the last time only.
+const LOOKS: usize = 3;
+/// How long a log is left alone after a fault of ours.
+const AFTER_A_FAULT: Duration = Duration::from_secs(60);
 /// How long a look at whether the daemon ends is put off at most.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -73,9 +82,10 @@ impl Follower {
     /// For the log of `follow`; its place is kept in `state`.
     pub fn new(follow: &Follow, state: &Path, pipeline: Arc<Pipeline>, shutdown: Shutdown) -> Self {
         let log = follow.path.to_string_lossy().into_owned();
+        let mark = Mark::open(state, &log);
         Self {
-            mark: Mark::open(state, &log),
-            gauge: Arc::new(Gauge::new(&log)),
+            gauge: Arc::new(Gauge::new(&log, mark.gap())),
+            mark,
             follow: follow.clone(),
             log,
             pipeline,
@@ -90,16 +100,30 @@ impl Follower {
     }
 
     /// Follows the log until the daemon ends. Blocks.
+    ///
+    /// A fault of ours that shows at one line of a log, which somebody else may have written, must not take the mail
+    /// down with it: reading begins again where everything is durable, and whoever asks is told.
     pub fn run(mut self) {
+        let (gauge, shutdown) = (self.gauge(), self.shutdown.clone());
+        again_after_faults(
+            || self.follow(),
+            || {
+                gauge.trouble(advice::BROKE_OFF.to_owned());
+                wait(&shutdown, AFTER_A_FAULT);
+            },
+        );
+    }
+
+    fn follow(&mut self) {
         let Some(mut tail) = self.begin() else { return };
         while !self.shutdown.is_ending() {
             match self.step(&mut tail) {
                 Ok(Step::More) => {}
-                Ok(Step::Idle) => self.wait(EVERY),
+                Ok(Step::Idle) => wait(&self.shutdown, EVERY),
                 Ok(Step::Ending) => break,
                 Err(error) => {
-                    self.gauge.trouble(self.what_to_do(&error));
-                    self.wait(EVERY);
+                    self.gauge.trouble(advice::unreadable(&self.follow.path, &error));
+                    wait(&self.shutdown, EVERY);
                 }
             }
         }
@@ -128,8 +152,8 @@ impl Follower {
                 }
                 Err(error) => {
                     was_absent |= error.kind() == io::ErrorKind::NotFound;
-                    self.gauge.trouble(self.what_to_do(&error));
-                    self.wait(EVERY);
+                    self.gauge.trouble(advice::unreadable(&self.follow.path, &error));
+                    wait(&self.shutdown, EVERY);
                 }
             }
         }
@@ -137,27 +161,42 @@ impl Follower {
     }
 
     /// The log was read before, in the file `id`, up to `position`.
-    fn resume(&self, id: &FileId, position: Position) -> io::Result<Tail> {
-        if let Some(tail) = family::find(&self.follow.path, id, position) {
-            return Ok(tail);
+    fn resume(&mut self, id: &FileId, position: Position) -> io::Result<Tail> {
+        for look in 1..=LOOKS {
+            let sought = if look < LOOKS { Sought::Itself } else { Sought::OrCopy };
+            if let Some(tail) = family::find(&self.follow.path, id, position, sought)? {
+                return Ok(tail);
+            }
+            wait(&self.shutdown, SLICE);
         }
         let tail = self.beginning(&self.follow.path, position.generation + 1)?;
-        self.gauge.gap(format!(
-            "the file that was read last is gone (up to octet {} of it was read): what was written behind that, and \
-             before the present file began, was not sent. Look in the rotated files, compressed ones too. (Told until the next start)",
+        let what = format!(
+            "the file that was read last is gone, or is no longer what it was (up to octet {} of it was read): what was written behind that, and \
+             before the present file began, was not sent, if there is anything. Look in the rotated files, compressed ones too",
             position.offset
-        ));
+        );
+        self.gap(&tail, &what);
         Ok(tail)
     }
 
     /// The log was never read. What was written before the first start is not sent unless it is asked for.
-    fn first(&self, was_absent: bool) -> io::Result<Tail> {
+    fn first(&mut self, was_absent: bool) -> io::Result<Tail> {
         let mut offset = 0;
-        if !self.follow.from_start && !was_absent {
+        let is_lost = self.mark.unreadable().map(|why| {
+            format!(
+                "how far it was read is not known ({why}), and nothing of it lies in the spool: it is read from the \
+                 beginning of the present file, and what stands in older ones was not sent if it is new"
+            )
+        });
+        if !self.follow.from_start && !was_absent && is_lost.is_none() {
             offset = tail::last_line_end(&self.follow.path)?;
         }
         let position = Position { generation: 1, offset };
-        Tail::open(&self.follow.path, position, None)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        let tail = Tail::open(&self.follow.path, position, None)?.ok_or(io::ErrorKind::NotFound)?;
+        if let Some(what) = is_lost {
+            self.gap(&tail, &what);
+        }
+        Ok(tail)
     }
 
     fn beginning(&self, path: &Path, generation: u64) -> io::Result<Tail> {
@@ -168,7 +207,7 @@ impl Follower {
     fn step(&mut self, tail: &mut Tail) -> io::Result<Step> {
         let Filled::With(read) = tail.fill()? else { return self.after_truncation(tail) };
         let log = self.follow.path.clone();
-        let mut is_left = read == 0 && family::is_left(&log, &tail.metadata()?);
+        let mut is_left = read == 0 && family::is_left(&log, tail)?;
         // What the IDS wrote before it went on, but behind the read above.
         is_left = is_left && tail.fill()? == Filled::With(0);
         if !self.take(tail, read == 0, is_left) {
@@ -179,11 +218,7 @@ impl Follower {
             self.keep(tail);
         }
         if is_left {
-            let next = family::next(&log, &tail.metadata()?).unwrap_or(log);
-            // A crash before this leaves the place at the old file's end, where the next start comes to here again.
-            *tail = self.beginning(&next, tail.position().generation + 1)?;
-            maillog::log_rotated(&self.log, &next.to_string_lossy());
-            return Ok(Step::More);
+            return self.go_on(tail);
         }
         // One that was taken away is read to its end, and nobody knows whether another will come.
         std::fs::metadata(&log)?;
@@ -191,10 +226,35 @@ impl Follower {
         Ok(if read == 0 { Step::Idle } else { Step::More })
     }
 
+    /// To the file behind that of `tail`, which is read.
+    fn go_on(&mut self, tail: &mut Tail) -> io::Result<Step> {
+        let log = &self.follow.path;
+        let member = family::next(log, tail)?;
+        let next = match self.beginning(&member.path, tail.position().generation + 1) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Step::Idle),
+            next => next?,
+        };
+        // If it is rotated at this very moment, files change their names under us, and one could be passed over.
+        let looks = [next.metadata()?, family::next(log, tail)?.data];
+        if !looks.iter().all(|data| family::is(data, &member.data)) {
+            return Ok(Step::Idle);
+        }
+        let is_newest = member.path == *log;
+        let never_read = family::never_read(log, &tail.metadata()?, (!is_newest).then_some(&member.path));
+        // A crash before this leaves the place at the old file's end, where the next start comes to here again.
+        *tail = next;
+        maillog::log_rotated(&self.log, &member.path.to_string_lossy());
+        if !never_read.is_empty() {
+            self.gap(tail, &advice::never_read(&never_read));
+        }
+        Ok(Step::More)
+    }
+
     /// The file begins anew. If it was copied before (`copytruncate`), the rest stands in the copy.
     fn after_truncation(&mut self, tail: &mut Tail) -> io::Result<Step> {
         let (id, position) = (tail.id(0), tail.position());
-        let copy = (position.offset > 0).then(|| family::find(&self.follow.path, &id, position)).flatten();
+        let copy =
+            if position.offset > 0 { family::find(&self.follow.path, &id, position, Sought::OrCopy)? } else { None };
         if let Some(copy) = copy {
             maillog::log_truncated(&self.log, "the rest is read from its copy");
             *tail = copy;
@@ -205,11 +265,11 @@ impl Follower {
         if !self.take(tail, true, true) {
             return Ok(Step::Ending);
         }
-        *tail = self.beginning(&self.follow.path, position.generation + 1)?;
+        tail.begin_anew();
         maillog::log_truncated(&self.log, "there is no copy of it; it is read from its beginning");
         if unread > 0 {
-            self.gauge
-                .gap(format!("it was truncated while {unread} octets of it were to be read, and there is no copy. (Told until the next start)"));
+            let what = format!("it was truncated while {unread} octets of it were to be read, and there is no copy");
+            self.gap(tail, &what);
         }
         Ok(Step::More)
     }
@@ -263,8 +323,8 @@ impl Follower {
         std::thread::scope(|scope| {
             let workers: Vec<_> = items.iter().map(|item| scope.spawn(|| self.store(&mail(item)))).collect();
             // All are waited for, whatever becomes of one.
-            let stored: Vec<bool> = workers.into_iter().map(|worker| worker.join().unwrap_or(false)).collect();
-            stored.into_iter().all(|one| one)
+            let stored: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+            stored.into_iter().all(|one| one.unwrap_or_else(|fault| resume_unwind(fault)))
         })
     }
 
@@ -283,7 +343,7 @@ impl Follower {
                 }
                 Err(why) => self.gauge.waits(why),
             }
-            self.wait(PATIENCE);
+            wait(&self.shutdown, PATIENCE);
         }
         false
     }
@@ -292,8 +352,15 @@ impl Follower {
     fn behind(&self, tail: &Tail) -> io::Result<u64> {
         let data = tail.metadata()?;
         let newest =
-            if family::is_left(&self.follow.path, &data) { std::fs::metadata(&self.follow.path)?.len() } else { 0 };
+            if family::is_left(&self.follow.path, tail)? { std::fs::metadata(&self.follow.path)?.len() } else { 0 };
         Ok(data.len().saturating_sub(tail.position().offset + tail.buffer().len() as u64).saturating_add(newest))
+    }
+
+    /// Something of the log before `tail` was not found: it is told for a day, whoever stops and starts the daemon.
+    fn gap(&mut self, tail: &Tail, what: &str) {
+        maillog::log_has_a_gap(&self.log, what);
+        self.gauge.gap(self.mark.tell(what));
+        self.keep(tail);
     }
 
     fn keep(&mut self, tail: &Tail) {
@@ -301,38 +368,38 @@ impl Follower {
             maillog::hindered(&format!("how far {} was read cannot be kept", self.log), &error.to_string());
         }
     }
+}
 
-    fn wait(&self, time: Duration) {
-        let until = std::time::Instant::now() + time;
-        while !self.shutdown.is_ending() && std::time::Instant::now() < until {
-            std::thread::sleep(SLICE.min(time));
-        }
-    }
-
-    /// Why the log cannot be read, and what to do.
-    fn what_to_do(&self, error: &io::Error) -> String {
-        let path = &self.follow.path;
-        let advice = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "it is read as soon as it is there. The IDS writes it with <jsonout_output>yes</jsonout_output> in \
-                 <global>; if it does, the path is another one"
-                    .to_owned()
-            }
-            io::ErrorKind::PermissionDenied => format!(
-                "the service's user must be able to read it: usermod -a -G {} USER, then restart the service (which is \
-                 needed too if its folder was made after the start)",
-                group_of(path)
-            ),
-            _ => "it is tried again".to_owned(),
-        };
-        format!("it cannot be read: {error}; {advice}")
+/// Does `work` until it comes to its end, and begins it anew after each panic in it, when `after_fault` is over.
+fn again_after_faults(mut work: impl FnMut(), mut after_fault: impl FnMut()) {
+    while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+        after_fault();
     }
 }
 
-/// The group that may read `path`, or else that of the nearest folder that can be looked at.
-fn group_of(path: &Path) -> String {
-    use std::os::unix::fs::MetadataExt;
-    let known = path.ancestors().find_map(|path| std::fs::metadata(path).ok());
-    let group = known.and_then(|data| nix::unistd::Group::from_gid(data.gid().into()).ok().flatten());
-    group.map_or_else(|| "GROUP".to_owned(), |group| group.name)
+/// Waits so long, or until the daemon ends.
+fn wait(shutdown: &Shutdown, time: Duration) {
+    let until = std::time::Instant::now() + time;
+    while !shutdown.is_ending() && std::time::Instant::now() < until {
+        std::thread::sleep(SLICE.min(time));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_not_the_end_of_following() {
+        let (mut begun, mut faults) = (0, 0);
+        let follow = || {
+            begun += 1;
+            if begun < 3 {
+                let storing = std::thread::scope(|scope| scope.spawn(|| panic!("at a line")).join());
+                storing.unwrap_or_else(|fault| resume_unwind(fault))
+            }
+        };
+        again_after_faults(follow, || faults += 1);
+        assert_eq!((begun, faults), (3, 2));
+    }
 }

@@ -49,7 +49,9 @@ impl Tail {
         let mut head = crate::position::head(&file, read.max(known_size))?;
         let data = file.metadata()?;
         let inode = data.ino();
-        if known.is_some_and(|id| !id.is(inode, &head) || data.len() < position.offset) {
+        if let Some(id) = known
+            && !(id.is(inode, &head) && is_behind_a_line(&file, position.offset, data.len())?)
+        {
             return Ok(None);
         }
         head.truncate(read);
@@ -63,13 +65,14 @@ impl Tail {
     /// The file cannot be read.
     pub fn fill(&mut self) -> io::Result<Filled> {
         let before = self.buffer.len();
+        let seen = self.seen(before);
         self.buffer.resize(before + CHUNK, 0);
         let read = self.file.read_at(&mut self.buffer[before..], self.offset + before as u64);
         self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
         read?;
         // Only now: had it been truncated and written anew before or under the read, this would show.
         let is_longer = self.file.metadata()?.len() >= self.offset + self.buffer.len() as u64;
-        if !is_longer || crate::position::head(&self.file, self.head.len())? != self.head {
+        if !is_longer || crate::position::head(&self.file, seen.len())? != seen {
             self.buffer.truncate(before);
             return Ok(Filled::Truncated);
         }
@@ -107,6 +110,13 @@ impl Tail {
         self.offset += count as u64;
     }
 
+    /// The file is read from its beginning, as another: whatever its name is by now, it is the one that was truncated.
+    pub fn begin_anew(&mut self) {
+        (self.generation, self.offset) = (self.generation + 1, 0);
+        self.buffer.clear();
+        self.head.clear();
+    }
+
     /// Up to where the file is done with.
     pub fn position(&self) -> Position {
         Position { generation: self.generation, offset: self.offset }
@@ -114,11 +124,28 @@ impl Tail {
 
     /// The file, as it is known to who has seen the first `ahead` octets of the buffer.
     pub fn id(&self, ahead: usize) -> FileId {
+        FileId::from_head(self.inode, &self.seen(ahead))
+    }
+
+    /// What is known of the file's first octets, by who has seen the first `ahead` of the buffer.
+    fn seen(&self, ahead: usize) -> Vec<u8> {
         if self.head.len() as u64 != self.offset {
-            return FileId::from_head(self.inode, &self.head);
+            return self.head.clone();
         }
         let more = &self.buffer[..ahead.min(HEAD - self.head.len())];
-        FileId::from_head(self.inode, &[&self.head, more].concat())
+        [&self.head, more].concat()
+    }
+
+    /// What the file ends with, at most as much as is known of what it begins with.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn last_octets(&self) -> io::Result<Vec<u8>> {
+        let length = self.file.metadata()?.len();
+        let count = size(length).min(HEAD);
+        let mut last = vec![0; count];
+        self.file.read_exact_at(&mut last, length - count as u64)?;
+        Ok(last)
     }
 
     /// What the system knows of the file.
@@ -146,6 +173,17 @@ pub fn last_line_end(path: &Path) -> io::Result<u64> {
     }
     let end = last.iter().rposition(|&octet| octet == b'\n');
     Ok(end.map_or(if from == 0 { 0 } else { length }, |at| from + at as u64 + 1))
+}
+
+/// Whether what was read can have ended at `offset`. If a machine lost its power, a file may have lost its end with it, and
+/// have grown again behind that.
+fn is_behind_a_line(file: &File, offset: u64, length: u64) -> io::Result<bool> {
+    let mut last = [0];
+    if offset == 0 || offset >= length {
+        return Ok(offset <= length);
+    }
+    file.read_exact_at(&mut last, offset - 1)?;
+    Ok(matches!(last, [b'\n' | 0]))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -187,13 +225,30 @@ mod tests {
             assert_eq!(tail.fill().expect("read"), Filled::Truncated, "{text}");
             assert_eq!(tail.buffer(), b"two\n");
         }
+        fs::write(&path, "new\n").expect("written");
+        fs::rename(&path, folder.path().join("another name")).expect("renamed");
+        tail.begin_anew();
+        assert_eq!((tail.fill().expect("read"), tail.buffer()), (Filled::With(4), b"new\n".as_slice()));
+        assert_eq!(tail.position(), Position { generation: 2, offset: 0 });
+    }
+
+    #[test]
+    fn half_a_first_line_does_not_go_on_in_what_was_written_over_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        fs::write(&path, "half a li").expect("written");
+        let mut tail = tail(&path, 0);
+        assert_eq!(tail.fill().expect("read"), Filled::With(9));
+        fs::write(&path, "a new line\nand another\n").expect("written");
+        assert_eq!((tail.fill().expect("read"), tail.buffer()), (Filled::Truncated, b"half a li".as_slice()));
     }
 
     #[test]
     fn whoever_opens_it_again_knows_it_by_its_head() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("log");
-        fs::write(&path, "x".repeat(3000)).expect("written");
+        let text = format!("{}\n", "x".repeat(9));
+        fs::write(&path, text.repeat(300)).expect("written");
         let mut first = tail(&path, 0);
         first.fill().expect("read");
         for count in [10, 700, 900] {
@@ -211,8 +266,15 @@ mod tests {
             }
         }
         let (id, position) = (first.id(0), first.position());
-        fs::write(&path, "y".repeat(3000)).expect("written");
-        assert!(Tail::open(&path, position, Some(&id)).expect("opened").is_none());
+        let open = |text: &str| {
+            fs::write(&path, text).expect("written");
+            Tail::open(&path, position, Some(&id)).expect("opened")
+        };
+        assert!(open(&"y".repeat(3000)).is_none());
+        // A machine lost its power, and the file what was not on the disk yet; then it grew again.
+        assert!(open(&text.repeat(150)).is_none());
+        assert!(open(&(text.repeat(150) + &"a longer line\n".repeat(90))).is_none());
+        assert!(open(&text.repeat(301)).is_some());
     }
 
     #[test]

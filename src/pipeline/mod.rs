@@ -216,7 +216,7 @@ impl Pipeline {
         let alerts = |shares: &Shares<'_>| shares.chosen.iter().filter(|chosen| !chosen.is_fixed()).count();
         let before = alerts(shares);
         shares.chosen.retain(|chosen| !self.has(sealing, mail, chosen.nth));
-        if mail.source.is_none() && sealing.mail_is_secondary {
+        if mail.source.is_none() && !sealing.secondary_to.is_empty() {
             let address = |nth: usize| sealing.recipients[nth].address.as_str();
             let left_out = shares.leave_out(|nth, block| self.twins.knows(address(nth), block));
             if left_out > 0 {
@@ -334,7 +334,9 @@ impl Pipeline {
         if sealed == 0 && !batch.is_stored {
             return Err(AcceptError::Unsealable);
         }
-        if let (Some(_), Some(block), true) = (&mail.source, &mail.block, sealing.mail_is_secondary) {
+        if let (Some(source), Some(block)) = (&mail.source, &mail.block)
+            && sealing.secondary_to.contains(&source.log)
+        {
             batch.told.iter().for_each(|(to, _)| self.twins.add(to, block));
         }
         batch.turns.into_iter().for_each(Turn::used);

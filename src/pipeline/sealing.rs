@@ -14,8 +14,8 @@ pub(super) struct Sealing {
     /// What could not be read of the groups, or can never match.
     pub route_warnings: Vec<String>,
     reverse_path: String,
-    /// Alerts that a log has brought are left out of the IDS's mail.
-    pub mail_is_secondary: bool,
+    /// Alerts that one of these logs has brought are left out of the IDS's mail.
+    pub secondary_to: Vec<String>,
     pub sealer: Sealer,
 }
 
@@ -23,8 +23,9 @@ impl Sealing {
     pub fn new(config: &Config, sealer: Sealer) -> Self {
         let (groups, route_warnings) = share::groups(config);
         let reverse_path = config.sender.envelope.to_string();
-        let mail_is_secondary = config.follows.iter().any(|follow| follow.secondary);
-        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, mail_is_secondary, sealer }
+        let secondary = config.follows.iter().filter(|follow| follow.secondary);
+        let secondary_to = secondary.map(|follow| follow.path.to_string_lossy().into_owned()).collect();
+        Self { recipients: config.recipients.clone(), groups, route_warnings, reverse_path, secondary_to, sealer }
     }
 
     /// The number of the recipient with `address`, if there still is one.

@@ -72,13 +72,12 @@ impl<'a> Original<'a> {
         self.mime_fields().map(|fields| super::inline::decoded_body(&fields, self.body))
     }
 
-    /// The header block with `subject` in place of each Subject.
+    /// The header block up to its Subject, with `subject` in place of that and of all behind it: with OSSEC and Wazuh the
+    /// Subject is the last field, and what seems to follow it is the rest of a description that holds line ends.
     pub fn header_block_with(&self, subject: &[u8]) -> Vec<u8> {
-        let field = |(name, field): (&[u8], &[u8])| match name.eq_ignore_ascii_case(b"Subject") {
-            true => [b"Subject: ", subject, b"\r\n"].concat(),
-            false => field.to_vec(),
-        };
-        self.fields().flat_map(field).collect()
+        let before = self.fields().take_while(|(name, _)| !name.eq_ignore_ascii_case(b"Subject"));
+        let before: Vec<&[u8]> = before.map(|(_, field)| field).collect();
+        [&before.concat(), b"Subject: ".as_slice(), subject, b"\r\n"].concat()
     }
 
     /// Whether HTML may be anywhere in it.
@@ -189,9 +188,9 @@ mod tests {
     }
 
     #[test]
-    fn another_subject_takes_the_place_of_the_old_one_and_changes_nothing_else() {
-        let original = Original::read(b"To: a\r\nsubject: old\r\n secret\r\nX: y\n z\n\r\nbody");
-        assert_eq!(original.header_block_with(b"new"), b"To: a\r\nSubject: new\r\nX: y\n z\n");
+    fn another_subject_takes_the_place_of_the_old_one_and_of_all_that_it_may_have_made() {
+        let original = Original::read(b"To: a\r\nX: y\n z\nsubject: old\r\n secret\r\nTo: secret\r\n\r\nbody");
+        assert_eq!(original.header_block_with(b"new"), b"To: a\r\nX: y\n z\nSubject: new\r\n");
     }
 
     proptest::proptest! {

@@ -24,6 +24,9 @@ pub struct FollowStatus {
     pub stored: u64,
     /// Lines that are no alerts in JSON; they are sent as they are.
     pub no_alerts: u64,
+    /// Those of them that came without a day between.
+    #[serde(default)]
+    pub no_alerts_lately: u64,
     /// What was not found after a rotation or truncation, if that happened.
     pub gap: Option<String>,
 }
@@ -43,8 +46,8 @@ impl FollowStatus {
             let (minutes, octets) = (self.behind_seconds / 60, self.behind_octets);
             format!("follow {log}: its end was not reached for {minutes} minutes, {octets} octets are to be read")
         });
-        let no_alerts = (self.no_alerts > 0).then(|| {
-            let lines = self.no_alerts;
+        let no_alerts = (self.no_alerts_lately > 0).then(|| {
+            let lines = self.no_alerts_lately;
             format!(
                 "follow {log}: {lines} line(s) are no alerts in JSON, and were sent as they are: is it the JSON log?"
             )

@@ -245,6 +245,92 @@ fn rotations_while_the_daemon_is_down_are_caught_up_with_and_what_is_gone_is_tol
     assert_eq!(status["state"], "degraded");
     assert!(status["warnings"].to_string().contains("the file that was read last is gone"), "{status}");
     assert_eq!(daemon.terminate(), 0);
+    // A start does not make it unsaid.
+    let daemon = setup.start();
+    let status = daemon.status();
+    assert!(status["warnings"].to_string().contains("the file that was read last is gone"), "{status}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn rotations_quicker_than_looks_at_the_log_pass_no_file_over() {
+    let (relay_host, setup) = following("from = \"start\"");
+    append(&setup, "");
+    let daemon = setup.start();
+    let expected: Vec<String> = (0..100).map(name).collect();
+    for (rotation, name) in expected.iter().enumerate() {
+        append(&setup, &wazuh(name, 15, true));
+        // More than the clock of the file system needs to tell them apart.
+        std::thread::sleep(Duration::from_millis(20));
+        rotate(&setup, rotation);
+    }
+    append(&setup, &wazuh("last", 15, true));
+    relay_host.taken(expected.len() + 1);
+    let arrived = names(&setup, &relay_host, 0);
+    assert_eq!(arrived, [expected.as_slice(), &["last".to_owned()]].concat());
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn a_file_that_was_compressed_before_it_was_read_is_named() {
+    let (relay_host, setup) = following("from = \"start\"");
+    append(&setup, &wazuh("1", 15, true));
+    let daemon = setup.start();
+    relay_host.taken(1);
+    assert_eq!(daemon.terminate(), 0);
+    append(&setup, &wazuh("2", 15, true));
+    rename(&setup, "alerts.json.2");
+    // More than the clock of the file system needs to tell them apart.
+    std::thread::sleep(Duration::from_millis(50));
+    fs::write(setup.path("logs/alerts.json.1.gz"), "packed").expect("written");
+    append(&setup, &wazuh("4", 15, true));
+    let daemon = setup.start();
+    relay_host.taken(3);
+    assert_eq!(names(&setup, &relay_host, 0), ["1", "2", "4"]);
+    let told = eventually("the file to be named", || {
+        Some(daemon.status()["warnings"].to_string()).filter(|warnings| warnings.contains("alerts.json.1.gz"))
+    });
+    assert!(told.contains("compressed before it was read"), "{told}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn route_test_says_in_which_logs_a_line_is_not_sent_at_all() {
+    let (_relay_host, setup) = following("no_email_alert = [1002]");
+    setup.configure();
+    let said = |line: &str| {
+        setup.write("logs/line.json", line.as_bytes());
+        let file = setup.path("logs/line.json");
+        let output = setup.run(&["route", "test", file.to_str().expect("text")]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let not_sent = format!("in {} this line is not sent to anybody", log(&setup).display());
+    assert!(!said(&wazuh("yes", 3, true)).contains(&not_sent));
+    for line in [wazuh("by its own word", 15, false), wazuh("by rule", 15, true).replace("5710", "1002")] {
+        let said = said(&line);
+        assert!(said.contains(&not_sent) && said.contains("admin@example.org: all of it"), "{said}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_read_any_more_is_no_reason_to_begin_at_the_end() {
+    let (relay_host, setup) = following("");
+    append(&setup, &wazuh("old", 15, true));
+    let daemon = setup.start();
+    eventually("the log to be opened", || setup.log().contains("following").then_some(()));
+    assert_eq!(daemon.terminate(), 0);
+    append(&setup, &wazuh("meanwhile", 15, true));
+    let states = fs::read_dir(setup.path("state")).expect("read").flatten().map(|file| file.path());
+    let marks: Vec<PathBuf> = states.filter(|path| path.to_string_lossy().contains("/follow-")).collect();
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    fs::write(&marks[0], "{\"log\":").expect("written");
+    let daemon = setup.start();
+    relay_host.taken(2);
+    assert_eq!(names(&setup, &relay_host, 0), ["meanwhile", "old"]);
+    let status = daemon.status();
+    assert!(status["warnings"].to_string().contains("how far it was read is not known"), "{status}");
+    assert_eq!(daemon.terminate(), 0);
 }
 
 #[test]
@@ -344,6 +430,21 @@ fn secondary_mail_lacks_what_the_log_brought_field_for_field_and_nothing_else() 
 }
 
 #[test]
+fn mail_is_secondary_only_to_the_log_that_says_so() {
+    let (relay_host, setup) =
+        following("from = \"start\"\nsecondary = true\n[[follow]]\npath = \"logs/other.json\"\nfrom = \"start\"");
+    append(&setup, &wazuh("one", 15, true));
+    fs::write(setup.path("logs/other.json"), wazuh("two", 15, true)).expect("written");
+    let daemon = setup.start();
+    relay_host.taken(2);
+    assert!(send(&daemon.address, &["root@localhost"], &mailed(&["one", "two"])).starts_with("250"));
+    relay_host.taken(3);
+    assert_eq!(names(&setup, &relay_host, 0), ["one", "two", "two"]);
+    assert_eq!(daemon.status()["counts"]["left_out"], 1);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
 fn alerts_of_a_log_wait_for_a_digest_like_any_and_none_is_read_again_when_it_has_taken_their_place() {
     let (relay_host, authority, _) = RelayHost::honest();
     let flood = "[recipient.flood]\nburst = 2\nwindow = \"1h\"\nrealert = \"off\"";
@@ -431,8 +532,21 @@ fn name(nth: usize) -> String {
     format!("alert-{nth:06}")
 }
 
-/// As the IDS writes: many lines that nobody is mailed about, now and then one that somebody is, lines in pieces; and as
-/// logrotate goes between, by renaming.
+/// As logrotate does, by renaming, or Wazuh itself, by a link in the folder of the month.
+fn rotate(setup: &Setup, rotation: usize) {
+    if rotation.is_multiple_of(2) {
+        rename(setup, &format!("alerts.json.{rotation}"));
+    } else {
+        let days = setup.path("logs/2026/Nov");
+        fs::create_dir_all(&days).expect("made");
+        fs::hard_link(log(setup), days.join(format!("ossec-alerts-{rotation}.json"))).expect("linked");
+        fs::remove_file(log(setup)).expect("removed");
+    }
+    append(setup, "");
+}
+
+/// As the IDS writes: many lines that nobody is mailed about, now and then one that somebody is, lines in pieces; and
+/// rotated between.
 fn write_and_rotate(setup: &Setup, stop: &AtomicBool, written: &AtomicUsize) {
     let mut rotation = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -443,11 +557,10 @@ fn write_and_rotate(setup: &Setup, stop: &AtomicBool, written: &AtomicUsize) {
         append(setup, first);
         append(setup, second);
         written.fetch_add(1, Ordering::Relaxed);
-        if dice % 16 == 0 {
+        if dice % 6 == 0 {
             rotation += 1;
             std::thread::sleep(Duration::from_millis(20));
-            rename(setup, &format!("alerts.json.{rotation}"));
-            append(setup, "");
+            rotate(setup, rotation);
         }
         std::thread::sleep(Duration::from_millis(u64::from(pause / 2)));
     }

@@ -154,6 +154,23 @@ fn of_a_grouped_mail_each_gets_its_own_alerts_octet_for_octet_and_the_default_on
     assert_eq!(daemon.terminate(), 0);
 }
 
+#[test]
+fn a_part_has_nothing_of_the_header_that_the_text_of_another_alert_made() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = four(relay_host.port, &authority.pem, "split = true");
+    let daemon = setup.start();
+    // Wazuh copies a rule's description, which may hold what was logged, into the Subject: line ends too.
+    let subject = "Wazuh notification - web - Alert level 12\r\nX-Other: davids own text\r\nTo: davids own text";
+    let sent = mail(subject, &(ALERTS[0].block(0) + &ALERTS[4].block(4)));
+    assert!(send(&daemon.address, &["root@localhost"], &sent).starts_with("250"));
+    for (address, opened) in opened(&relay_host, &setup, 3) {
+        let header = String::from_utf8_lossy(opened.part("header.txt")).into_owned();
+        assert!(header.contains("To: <root@localhost>\r\n"), "{address}: {header}");
+        assert_eq!(header.contains("davids own text"), address == "admin@example.org", "{address}: {header}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
 /// What a log line may hold to look like structure, up to what cannot be told from it.
 fn imitations() -> [String; 3] {
     let forged = ALERTS[0].block(0);
@@ -196,6 +213,34 @@ fn what_cannot_be_read_with_certainty_goes_whole_to_the_default_recipient_and_to
         let all = opened(&relay_host, &setup, 7 + nth);
         assert_eq!(all[6 + nth].0, "admin@example.org");
     }
+}
+
+/// The reader's limit: log text that is a whole block, line ends and all, cannot be told from one.
+#[test]
+fn a_whole_block_in_log_text_gives_the_rest_of_its_own_alert_to_another_and_nothing_of_the_next_one() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = four(relay_host.port, &authority.pem, "split = true");
+    let daemon = setup.start();
+    let forged = ALERTS[3].block(3);
+    let (forged_head, _) = forged.split_once(" pam_unix").expect("a log line");
+    let imitation =
+        format!("{MARKER} number 0\r\n\r\n\r\n\r\n --END OF NOTIFICATION\r\n\r\n\r\n{forged_head}\r\nthe rest");
+    let first = ALERTS[0].block(0).replace(&format!("{MARKER} number 0"), &imitation);
+    let sent = mail("Wazuh notification - server1 - Alert level 5", &(first + &ALERTS[2].block(2)));
+    assert!(send(&daemon.address, &["root@localhost"], &sent).starts_with("250"));
+    for (address, opened) in opened(&relay_host, &setup, 4) {
+        let text = String::from_utf8_lossy(opened.alert()).into_owned();
+        let has = |what: &str| text.contains(what);
+        let holds = [has("number 0\r\n"), has("the rest\r\n"), has("number 2\r\n")];
+        let expected = match address.as_str() {
+            "admin@example.org" => [true, true, true],
+            "alice@test.com" => [true, false, false],
+            "bob@test.com" => [false, true, false],
+            _ => [false, false, true],
+        };
+        assert_eq!(holds, expected, "{address}: {text}");
+    }
+    assert_eq!(daemon.terminate(), 0);
 }
 
 #[test]
