@@ -3,8 +3,8 @@
 //!
 //! Guarantees: reading is total; a mail that cannot be read is routed by its envelope and handed over as it came. A part
 //! holds its blocks octet for octet, under the header of the mail with a Subject of its own: the mail's names the highest
-//! alert, which may be somebody else's, and may go on in fields that its description made. An attacker who writes log lines can add recipients and take nothing from the
-//! default ones (see `route`).
+//! alert, which may be somebody else's, and may go on in fields that its description made. An attacker who writes log lines
+//! can add recipients and take nothing from the default ones (see `route`).
 
 use std::collections::BTreeMap;
 

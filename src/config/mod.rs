@@ -284,7 +284,8 @@ impl Config {
         validated.map_err(first)
     }
 
-    /// What [`Config::load`] does, and every file and folder that was named: all of them, or those up to the one that could not be used.
+    /// What [`Config::load`] does, and every file and folder that was named: all of them, or those up to the one that could
+    /// not be used.
     pub fn load_and_name(file: &Path) -> (Vec<PathBuf>, Result<Self, ConfigError>) {
         let (raw, places) = match load::load(file) {
             Ok(loaded) => loaded,

@@ -95,7 +95,10 @@ fn rotated_behind(log: &Path, done: &Tail, newest: Option<&Metadata>) -> io::Res
 /// Compressed files that were written behind `done` and before `next`: whoever read so slowly never saw their lines.
 pub fn never_read(log: &Path, done: &Metadata, next: Option<&Path>) -> Vec<PathBuf> {
     let until = next.and_then(|next| fs::metadata(next).ok()).map(|data| written(&data));
-    let packed = members(log).into_iter().filter(is_compressed).map(|member| (written(&member.data), member.path));
+    // While the plain file lies beside it, it is being compressed right now: that one is `done`, or will be read.
+    let is_whole = |member: &Member| !member.path.with_extension("").exists();
+    let packed = members(log).into_iter().filter(is_compressed).filter(is_whole);
+    let packed = packed.map(|member| (written(&member.data), member.path));
     let mut later: Vec<_> = packed.filter(|(at, _)| *at + Duration::from_secs(1) > written(done)).collect();
     later.sort();
     // `done` itself may be among them, compressed while it was read: programs keep its time, some of them to the second,
@@ -263,6 +266,9 @@ mod tests {
         write(&log, "22\n", 0);
         let done = read(&day("19.json"));
         let skipped = |next: Option<&Path>| never_read(&log, &done.metadata().expect("data"), next);
+        assert_eq!(skipped(None), [] as [PathBuf; 0]);
+        // It is being compressed, and has been read.
+        write(&day("19.json.gz"), "1", 250);
         assert_eq!(skipped(None), [] as [PathBuf; 0]);
         // It was compressed when it was read, and the next days' too.
         write(&day("19.json.gz"), "19", 250);

@@ -351,8 +351,9 @@ impl Follower {
     /// Octets to be read, of this file and of the newest one.
     fn behind(&self, tail: &Tail) -> io::Result<u64> {
         let data = tail.metadata()?;
-        let newest =
-            if family::is_left(&self.follow.path, tail)? { std::fs::metadata(&self.follow.path)?.len() } else { 0 };
+        // There may be none of that name while rotated files wait.
+        let newest = std::fs::metadata(&self.follow.path).map_or(0, |data| data.len());
+        let newest = if family::is_left(&self.follow.path, tail)? { newest } else { 0 };
         Ok(data.len().saturating_sub(tail.position().offset + tail.buffer().len() as u64).saturating_add(newest))
     }
 

@@ -183,7 +183,14 @@ fn is_behind_a_line(file: &File, offset: u64, length: u64) -> io::Result<bool> {
         return Ok(offset <= length);
     }
     file.read_exact_at(&mut last, offset - 1)?;
-    Ok(matches!(last, [b'\n' | 0]))
+    if matches!(last, [b'\n' | 0]) {
+        return Ok(true);
+    }
+    // A line that is too long is taken in pieces, and may have been left between two.
+    let Some(from) = offset.checked_sub(LINE_LIMIT as u64) else { return Ok(false) };
+    let mut piece = vec![0; LINE_LIMIT];
+    file.read_exact_at(&mut piece, from)?;
+    Ok(!piece.contains(&b'\n'))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -284,6 +291,21 @@ mod tests {
         assert_eq!(Tail::first_line(b"\0\0\0{}\r\nrest", false), Some((3..5, 7)));
         assert_eq!(Tail::first_line(b"\n", false), Some((0..0, 1)));
         assert_eq!(Tail::first_line(b"", true), None);
+    }
+
+    #[test]
+    fn a_place_between_two_pieces_of_a_line_is_found_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("log");
+        let begun = format!("a line\n{}", "x".repeat(LINE_LIMIT + 5));
+        fs::write(&path, &begun).expect("written");
+        let id = Tail::open(&path, Position::default(), None).expect("opened").expect("the file").id(0);
+        let open = |offset: usize| {
+            let position = Position { generation: 1, offset: offset as u64 };
+            Tail::open(&path, position, Some(&id)).expect("opened").is_some()
+        };
+        assert!(open(7 + LINE_LIMIT) && open(7));
+        assert!(!open(6 + LINE_LIMIT) && !open(20), "no piece ends there");
     }
 
     #[test]

@@ -64,8 +64,15 @@ impl Batch {
         self.entries.drain(..count);
     }
 
-    /// Takes the first `count` out, parked again: somebody else looks after them.
+    /// Octets of all texts.
+    pub fn octets(&self) -> usize {
+        self.entries.iter().map(|(_, parked)| parked.text.as_ref().map_or(0, Vec::len)).sum()
+    }
+
+    /// Takes the first `count` out, or as many as there are, parked again: somebody else looks after them.
     pub fn park(&mut self, count: usize) -> Vec<Entry> {
+        // An operator may have taken all of them.
+        let count = count.min(self.entries.len());
         let parked: Vec<Entry> = self.entries.drain(..count).collect();
         parked.iter().for_each(|(id, _)| self.spool.park_again(id));
         parked

@@ -21,7 +21,7 @@ mod parked;
 mod slots;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -200,13 +200,23 @@ impl Gatherer {
         }
     }
 
-    /// An operator offers the entry `id` again, and it is parked.
-    fn offered_again(&self, recipient: &str, id: QueueId) {
-        match self.all().get_mut(recipient) {
-            // It waited before it was held: then it does again, with its text.
-            Some(Own::Slots(slots)) if slots.ids().any(|own| *own == id) => {}
-            Some(Own::Slots(slots)) => slots.add_sealed(id),
-            _ => self.spool.release_parked([&id]),
+    /// Looks after entries that an operator has offered again, and that are parked for it.
+    fn take_offered_again(&self) {
+        let offered = self.spool.offered_again();
+        if offered.is_empty() {
+            return;
+        }
+        let mut all = self.all();
+        let in_slots =
+            all.values().filter_map(|own| if let Own::Slots(slots) = own { Some(slots.ids()) } else { None });
+        let mut known: HashSet<QueueId> = in_slots.flatten().cloned().collect();
+        for (recipient, id) in offered {
+            match all.get_mut(&recipient) {
+                // It waited before it was held: then it does again, with its text.
+                Some(Own::Slots(_)) if !known.insert(id.clone()) => {}
+                Some(Own::Slots(slots)) => slots.add_sealed(id),
+                _ => self.spool.release_parked([&id]),
+            }
         }
     }
 
@@ -280,9 +290,7 @@ impl Gatherer {
 
     /// The slots that are there.
     fn slots_due(&self) -> Vec<Slot> {
-        for (recipient, id) in self.spool.offered_again() {
-            self.offered_again(&recipient, id);
-        }
+        self.take_offered_again();
         let now = SystemTime::now();
         let slot = |(recipient, own): (&String, &mut Own)| {
             let Own::Slots(slots) = own else { return None };

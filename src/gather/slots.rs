@@ -82,6 +82,8 @@ impl Slots {
     }
 
     pub fn add_sealed(&mut self, id: QueueId) {
+        // Offered once, then held and released: it is under way no more, and must not keep itself from its slot.
+        self.last.take_if(|last| *last == id);
         self.sealed.push_back(id);
     }
 
@@ -216,6 +218,15 @@ mod tests {
         assert_eq!(kind(slots.turn(at(60), |_| Some((1, 0)))), "none");
         assert_eq!(kind(slots.turn(at(120), |_| Some((1, 1)))), "nothing", "it is refused for its own sake");
         assert_eq!(kind(slots.turn(at(180), |_| None)), "nothing");
+    }
+
+    #[test]
+    fn what_was_offered_and_is_held_and_released_gets_another_slot() {
+        let mut slots = slots(Vec::new());
+        slots.offered(QueueId::new(at(0)));
+        let id = slots.last.clone().expect("offered");
+        slots.add_sealed(id);
+        assert_eq!(kind(slots.turn(at(60), |_| Some((1, 0)))), "sealed");
     }
 
     #[test]

@@ -123,7 +123,9 @@ fn pack(pipeline: &Pipeline, mut batch: Batch, size: usize) {
 /// How many of the first entries a message for a slot holds; `None` if not two.
 fn fitting_slot(pipeline: &Pipeline, batch: &mut Batch, size: usize) -> Option<usize> {
     let count = fitting(pipeline, batch, size);
-    if batch.entries().len() <= FEW_SLOTS * count.unwrap_or(1) {
+    // Also by octets: one large alert in front must not cost the repeats behind it their text. (Sealed, a text takes up to
+    // about twice its octets.)
+    if batch.octets() <= FEW_SLOTS * size / 2 || batch.entries().len() <= FEW_SLOTS * count.unwrap_or(1) {
         return count.filter(|count| *count > 1);
     }
     batch.count_repeats();

@@ -1,7 +1,8 @@
 //! What became of each number, as far as spool and record tell: for heartbeats.
 //!
 //! Guarantees: a number up to [`Account::highest`] that is neither waiting nor among those that will never come has been
-//! taken by a relay host, but for entries whose header line cannot be read. It walks the spool's directories; called once
+//! taken by a relay host, but for entries whose header line cannot be read, and for those in digests older than the record
+//! remembers. It walks the spool's directories; called once
 //! in a while, never on the way of an alert.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `incoming/ID` | being written, or written and not yet ours | [`Spool::publish`] | a fragment: removed at start, it was never acknowledged |
 //! | `queue/ID` | ours | deliver | itself; picked up at start |
-//! | `queue/ID`, parked | ours; it waits for its digest or slot, in memory only (`parking`) | `gather` | itself; offered like any at start |
+//! | `queue/ID`, parked | ours; it waits for its digest or slot, in memory only (`parking`) | `gather`, operator | itself; offered like any at start |
 //! | `queue/ID.state` | attempts, next attempt, last reply; a hint, not synced | deliver | maybe an old one: an attempt too early |
 //! | `held/ID` (+ `.state`) | held by the operator | operator | itself |
 //! | `failed/ID` (+ `.state`) | refused for good or expired | operator | itself |

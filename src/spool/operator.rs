@@ -1,8 +1,8 @@
 //! What an operator does with entries: hold, release, retry, remove, purge.
 //!
 //! Guarantees: a move is durable when its function returns, last reply included; an entry that a delivery has in hand, or
-//! of which a digest is being made, is left to it and counted as busy; the number of a removed one is recorded as removed before the file goes, so that
-//! a recipient who misses it can be told. Work is done in pages, so that neither memory nor the lock on the index
+//! of which a digest is being made, is left to it and counted as busy; the number of a removed one is recorded as removed
+//! before the file goes, so that a recipient who misses it can be told. Work is done in pages, so that neither memory nor the lock on the index
 //! grows with the queue. On failure what was moved so far stays moved, and the answer says how far it came.
 
 use std::fs;
@@ -71,12 +71,12 @@ impl Spool {
         self.settled(moved, outcome.and(self.sync(&self.queue)))
     }
 
-    /// Offers entries of `held/` again, at once.
+    /// Offers entries of `held/` again, at once or in the recipient's slots.
     pub fn release_held(&self, which: &Which) -> Moved {
         self.offer_again(&self.held, which, "released", |id| Ok(read_attempts(&self.held, id)))
     }
 
-    /// Offers entries of `failed/` again, at once, as if they had come today.
+    /// Offers entries of `failed/` again, at once or in the recipient's slots, as if they had come today.
     pub fn retry(&self, which: &Which) -> Moved {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         self.offer_again(&self.failed, which, "offered again", |id| {

@@ -19,6 +19,7 @@ use super::sources::Sources;
 use super::{SpoolError, shelf};
 use crate::envelope::QueueId;
 use crate::maillog;
+use crate::position::Source;
 
 /// Threads that read header lines: a disk that was just started answers several at once faster than one by one.
 const READERS: usize = 4;
@@ -28,6 +29,8 @@ const ON_THE_WAY: usize = 256;
 const HEADER_READ: usize = 2048;
 /// Foreign files that are named in the log, one by one.
 const NAMED: usize = 10;
+/// No log has been rotated so often.
+const GENERATIONS: u64 = 1 << 32;
 
 /// The numbers that entries carry, by epoch and recipient.
 pub type Carried = BTreeMap<(String, String), Vec<u64>>;
@@ -133,7 +136,9 @@ impl Found {
             let numbers = self.carried.entry((header.epoch.clone(), header.recipient.clone())).or_default();
             numbers.push(number);
         }
-        header.source.iter().for_each(|source| self.sources.stored(source, &header.recipient));
+        // A header line is not checked until its entry is read: behind such a place nothing would ever be read again.
+        let is_believable = |source: &&Source| source.at.generation < GENERATIONS && source.done <= source.at.offset;
+        header.source.iter().filter(is_believable).for_each(|source| self.sources.stored(source, &header.recipient));
     }
 
     /// What lies elsewhere carries numbers too.

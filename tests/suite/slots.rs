@@ -178,6 +178,22 @@ fn what_an_operator_releases_waits_for_slots_like_any() {
 }
 
 #[test]
+fn what_an_operator_holds_back_leaves_its_slot_a_message() {
+    let (relay_host, authority, _) = RelayHost::honest();
+    let setup = in_slots(&relay_host, &authority.pem, "slots = \"5s\"");
+    let daemon = setup.start();
+    // A slot has just begun.
+    relay_host.taken(1);
+    assert!(send(&daemon.address, &["ops@localhost"], &alert(5, 5710, 1, "held")).starts_with("250"));
+    assert!(setup.run(&["queue", "hold", "ALL"]).status.success());
+    let taken = relay_host.taken(3);
+    assert_eq!(daemon.terminate(), 0);
+    assert_one_looks_like_the_other(&taken);
+    let seen = texts(&opened(&setup, &taken));
+    assert!(!seen.contains("held") && !setup.log().contains("broke off"), "{seen}\n{}", setup.log());
+}
+
+#[test]
 fn what_waits_for_many_slots_is_warned_of_and_a_release_at_once_sends_it() {
     let (relay_host, authority, _) = RelayHost::honest();
     let setup = in_slots(&relay_host, &authority.pem, "slots = \"1h\"");

@@ -61,8 +61,10 @@ fn make(folder: &Path) -> Result<(), Failure> {
     if folder.is_dir() {
         return Ok(());
     }
+    // Those above it, too.
+    folder.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), make)?;
     let open = || std::fs::set_permissions(folder, Permissions::from_mode(0o755));
-    std::fs::create_dir_all(folder).and_then(|()| open()).map_err(|error| {
+    std::fs::create_dir(folder).and_then(|()| open()).map_err(|error| {
         let what = format!("cannot make {}: {error}", folder.display());
         Failure::new(what, "Run this as an account that may write there.", EX_CANTCREAT)
     })
