@@ -1,7 +1,7 @@
 #!/bin/bash
 # What has to hold before a release, with the real things; takes an hour on a slow machine. As root, on Debian:
 #
-#   tests/release.sh [STEP...]     default: reproducible sbom lintian static bench lifecycle
+#   tests/release.sh [STEP...]     default: all of them, in this order
 #
 #   reproducible   builds the last commit in two folders; every file comes out the same
 #   sbom           each program carries the list of its crates
@@ -9,9 +9,10 @@
 #   static         the static program starts in an empty chroot, and finds names by /etc/hosts and by DNS
 #   bench          the static program's line of benches/throughput.sh
 #   lifecycle      install, upgrade, remove, reinstall, purge, beside Postfix and in its place, in a chroot
+#   converge       the role converges on what was built; the second time nothing changes; every trial; from the packages too
 #
-# The steps behind the first use what it built, in target/release-trial (or the folder that RELEASE_TRIAL names). Ends with a summary; status 1 if anything does
-# not hold. Every step is bounded in time.
+# The steps behind the first use what it built, in target/release-trial (or the folder that RELEASE_TRIAL names). Ends with
+# a summary; status 1 if anything does not hold. Every step is bounded in time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/packages.sh
@@ -128,6 +129,19 @@ step_lifecycle() {
     while read -r line; do note "$line"; done < <(sed -n 's/^ok: //p' "$work/lifecycle.log")
 }
 
+# --- converge -------------------------------------------------------------------------------------------------------
+
+step_converge() {
+    SEALRELAY=$work/one/target/release/sealrelay converge --long || return
+    converge --only sendmail_package --deb "$files"/sealrelay_*.deb "$files"/sealrelay-mta_*.deb
+}
+
+# converge ARGUMENT...: notes what held.
+converge() {
+    timeout 3600 tests/converge.sh "$@" 2>&1 | tee "$work/converge.log" || { fail "tests/converge.sh $*: see $work/converge.log"; return; }
+    while read -r line; do note "$line"; done < <(sed -n 's/^ok  //p; s/^ *localhost *: *\(ok=.*\)/  \1/p' "$work/converge.log" | tr -s ' ')
+}
+
 # --------------------------------------------------------------------------------------------------------------------
 
 [ "$(id -u)" = 0 ] || { echo "As root only: chroots and namespaces." >&2; exit 77; }
@@ -136,7 +150,7 @@ install_missing "lintian|lintian|judges the packages" "debootstrap|debootstrap|m
     "readelf|binutils|looks into programs" "gpg|gpg|makes the recipient's certificate"
 mkdir -p "$work"
 steps=("$@")
-[ $# -gt 0 ] || steps=(reproducible sbom lintian static bench lifecycle)
+[ $# -gt 0 ] || steps=(reproducible sbom lintian static bench lifecycle converge)
 for step in "${steps[@]}"; do
     declare -F "step_$step" >/dev/null || { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 64; }
 done
