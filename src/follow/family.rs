@@ -70,6 +70,12 @@ pub fn next(log: &Path, done: &Tail) -> io::Result<Member> {
     }
 }
 
+/// The file of `log` that was left first of those that were written to after `since`.
+pub fn oldest_since(log: &Path, since: SystemTime) -> Option<PathBuf> {
+    let later = readable(log).into_iter().filter(|member| written(&member.data) > since);
+    later.min_by_key(|member| written(&member.data)).map(|member| member.path)
+}
+
 /// Whether both are the same file.
 pub fn is(data: &Metadata, other: &Metadata) -> bool {
     (data.dev(), data.ino()) == (other.dev(), other.ino())

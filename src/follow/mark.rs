@@ -7,7 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -94,6 +94,11 @@ impl Mark {
     /// Up to where, in which file.
     pub fn done(&self) -> Option<(FileId, Position)> {
         self.kept.as_ref().map(|kept| (kept.file.clone(), kept.done))
+    }
+
+    /// When it was kept last, if it was: what was read was written before, but for some seconds of it.
+    pub fn kept_at(&self) -> Option<SystemTime> {
+        std::fs::metadata(&self.path).and_then(|data| data.modified()).ok()
     }
 
     /// Whether it is time to keep it.

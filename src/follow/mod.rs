@@ -169,11 +169,15 @@ impl Follower {
             }
             wait(&self.shutdown, SLICE);
         }
-        let tail = self.beginning(&self.follow.path, position.generation + 1)?;
+        let first = self.mark.kept_at().and_then(|kept| family::oldest_since(&self.follow.path, kept));
+        let first = first.unwrap_or_else(|| self.follow.path.clone());
+        let tail = self.beginning(&first, position.generation + 1)?;
         let what = format!(
-            "the file that was read last is gone, or is no longer what it was (up to octet {} of it was read): what was written behind that, and \
-             before the present file began, was not sent, if there is anything. Look in the rotated files, compressed ones too",
-            position.offset
+            "the file that was read last is gone, or is no longer what it was (up to octet {} of it was read): what was \
+             written behind that, and before {} began, was not sent, if there is anything. Look in the rotated files, \
+             compressed ones too",
+            position.offset,
+            first.display()
         );
         self.gap(&tail, &what);
         Ok(tail)

@@ -237,10 +237,14 @@ fn rotations_while_the_daemon_is_down_are_caught_up_with_and_what_is_gone_is_tol
     // Compressed: it cannot be read on.
     append(&setup, &wazuh("5", 15, true));
     fs::remove_file(log(&setup)).expect("removed");
+    // What was rotated since can.
     append(&setup, &wazuh("6", 15, true));
+    tick();
+    rename(&setup, "alerts.json.0");
+    append(&setup, &wazuh("7", 15, true));
     let daemon = setup.start();
-    relay_host.taken(5);
-    assert_eq!(names(&setup, &relay_host, 0), ["1", "2", "3", "4", "6"]);
+    relay_host.taken(6);
+    assert_eq!(names(&setup, &relay_host, 0), ["1", "2", "3", "4", "6", "7"]);
     let status = daemon.status();
     assert_eq!(status["state"], "degraded");
     assert!(status["warnings"].to_string().contains("the file that was read last is gone"), "{status}");
