@@ -83,6 +83,11 @@ impl Spool {
             self.numbers.record_before_leaving(&header.epoch, &header.recipient, number)?;
         }
         // Responsibility given away: the relay host has the message. A crash before this line leaves a duplicate.
+        self.unlink(id)
+    }
+
+    /// Removes the entry `id`, which somebody else is responsible for now. Not durable before the next sync of `queue/`.
+    pub(super) fn unlink(&self, id: &QueueId) -> io::Result<()> {
         match fs::remove_file(self.queue.file(id.as_str())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -6,11 +6,8 @@
 //! whoever has them in hand releases them: they come twice rather than never.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
-use std::sync::atomic::Ordering;
 
-use super::start::state_file;
 use super::{Event, Spool, Waiting};
 use crate::envelope::QueueId;
 use crate::ranges::Ranges;
@@ -68,13 +65,7 @@ impl Spool {
     pub fn replace(&self, recipient: &str, ids: &[&QueueId], numbers: &Ranges) -> io::Result<()> {
         self.numbers.record_contained(recipient, numbers)?;
         for id in ids {
-            match fs::remove_file(self.queue.file(id.as_str())) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let _ = fs::remove_file(state_file(&self.queue, id));
-            self.unsynced.store(true, Ordering::Release);
-            self.index().remove(id);
+            self.unlink(id)?;
             self.history.note(Event::new(id, "gathered"));
         }
         // Without this a power cut could bring them back: each would come once more.
